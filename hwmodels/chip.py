@@ -1,0 +1,158 @@
+"""A chip: what it could do at best, what it can hold, what it draws. Facts only; nothing here is an efficiency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from hwmodels.datafile import DataFileError, TomlFile, did_you_mean
+from hwmodels.facts import STATUSES, Fact, FactReader, FrozenMapping, Source
+
+#: Words for number formats, the same in every package. "fp16" and "bf16" multiply in 16 bit on the matrix unit
+#: where the chip has one (accumulating in fp32), else on the vector units.
+PRECISIONS: Final = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
+ARCHITECTURES: Final = ("kepler", "pascal", "volta", "ampere", "hopper", "tpu")
+KINDS: Final = ("gpu", "systolic")
+
+
+class ChipError(ValueError):
+    """A chip that cannot be, or a question that it cannot answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """One chip, as its datasheet has it.
+
+    Parameters
+    ----------
+    peak_flop_per_s
+        Dense peak for each precision the chip has at its highest clock [FLOP/s]. A word absent: the chip cannot.
+    cores
+        Units that work is tiled over: streaming multiprocessors of a GPU, matrix units of a systolic chip.
+    clock_hz
+        Highest (boost) clock [Hz].
+    memory_byte, memory_bandwidth_byte_per_s
+        Main memory and its nominal rate [B, B/s].
+    l2_byte
+        Cache that all cores share, 0 if there is none [B].
+    on_chip_byte
+        L1 and shared memory of all cores together; vector memory of a systolic chip [B].
+    tdp_w, idle_w
+        Board power limit, and power with a context open but nothing running; None: no source [W].
+    matrix_tile
+        Rows and columns of one systolic matrix unit, None for GPUs.
+    measured_as
+        Spellings of this chip in published tables of measurements.
+    """
+
+    id: str
+    name: str
+    vendor: str
+    year: int
+    architecture: str
+    kind: str
+    peak_flop_per_s: Mapping[str, float] = field(hash=False)
+    cores: int
+    clock_hz: float
+    memory_byte: float
+    memory_bandwidth_byte_per_s: float
+    l2_byte: float = 0.0
+    on_chip_byte: float = 0.0
+    tdp_w: float
+    idle_w: float | None = None
+    matrix_tile: tuple[int, int] | None = None
+    measured_as: tuple[str, ...] = ()
+    facts: Mapping[str, Fact] = field(default_factory=dict, hash=False, repr=False)
+    sources: Mapping[str, Source] = field(default_factory=dict, hash=False, repr=False)
+    status: str = "provisional"
+
+    def __post_init__(self) -> None:
+        for name in ("peak_flop_per_s", "facts", "sources"):
+            object.__setattr__(self, name, FrozenMapping(getattr(self, name)))
+        self._require_one_of("architecture", ARCHITECTURES)
+        self._require_one_of("kind", KINDS)
+        self._require_one_of("status", STATUSES)
+        if not self.peak_flop_per_s:
+            raise ChipError(f"Chip {self.id!r}: peak_flop_per_s is empty; give at least one precision.")
+        for word, rate in self.peak_flop_per_s.items():
+            if word not in PRECISIONS:
+                near = did_you_mean(word, PRECISIONS)
+                raise ChipError(f"Chip {self.id!r}: precision {word!r} is not one of {', '.join(PRECISIONS)}.{near}")
+            self._require_positive(f"peak_flop_per_s[{word!r}]", rate)
+        for name in ("cores", "clock_hz", "memory_byte", "memory_bandwidth_byte_per_s", "tdp_w"):
+            self._require_positive(name, getattr(self, name))
+        for name in ("l2_byte", "on_chip_byte"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ChipError(f"Chip {self.id!r}: {name} is {getattr(self, name)!r}; a finite number, 0 or more.")
+        if self.idle_w is not None and not 0 <= self.idle_w < self.tdp_w:
+            raise ChipError(f"Chip {self.id!r}: idle_w is {self.idle_w!r}; from 0 to below tdp_w = {self.tdp_w:g} W.")
+        if (self.matrix_tile is not None) != (self.kind == "systolic"):
+            raise ChipError(f"Chip {self.id!r}: matrix_tile goes with kind 'systolic', and only with it.")
+
+    def peak(self, precision: str) -> float:
+        """Dense peak rate [FLOP/s] in `precision`.
+
+        Raises
+        ------
+        ChipError
+            If the chip has no rate for it, naming those it has.
+        """
+        try:
+            return self.peak_flop_per_s[precision]
+        except KeyError:
+            legal = [word for word in PRECISIONS if word in self.peak_flop_per_s]
+            near = did_you_mean(precision, legal)
+            raise ChipError(
+                f"chip {self.id!r} has no rate for precision {precision!r}.{near} Legal: {', '.join(legal)}."
+            ) from None
+
+    def _require_one_of(self, name: str, legal: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in legal:
+            near = did_you_mean(str(value), legal)
+            raise ChipError(f"Chip {self.id!r}: {name} is {value!r}; one of {', '.join(legal)}.{near}")
+
+    def _require_positive(self, name: str, value: float) -> None:
+        if not (math.isfinite(value) and value > 0):
+            raise ChipError(f"Chip {self.id!r}: {name} is {value!r}; a finite number above 0.")
+
+
+def read_chip(file: TomlFile) -> Chip:
+    """The chip described by a data file; every problem of the file in one `DataFileError`."""
+    take = FactReader(file)
+    if take.raw("schema") != 1:
+        take.problem(("schema",), "must be 1.")
+    year = take.raw("year")
+    if not isinstance(year, int) or not 1990 <= year <= 2100:
+        take.problem(("year",), f"is {year!r}; the year of first shipment.")
+    tile = take.raw("matrix_tile")
+    if tile is not None and not (isinstance(tile, list) and len(tile) == 2 and all(type(n) is int for n in tile)):
+        take.problem(("matrix_tile",), f"is {tile!r}; rows and columns, as in [128, 128].")
+    values: dict[str, Any] = {
+        "id": take.text("id"),
+        "name": take.text("name"),
+        "vendor": take.text("vendor"),
+        "architecture": take.text("architecture", legal=ARCHITECTURES),
+        "kind": take.text("kind", legal=KINDS),
+        "status": take.text("status", legal=STATUSES),
+        "measured_as": take.texts("measured_as"),
+        "peak_flop_per_s": take.fact_table("peak", dimension="flop/s", legal=PRECISIONS),
+        "cores": take.count("compute", "cores"),
+        "clock_hz": take.fact("compute", "clock", dimension="hz"),
+        "memory_byte": take.fact("memory", "capacity", dimension="byte"),
+        "memory_bandwidth_byte_per_s": take.fact("memory", "bandwidth", dimension="byte/s"),
+        "l2_byte": take.fact("memory", "l2", dimension="byte", default=0.0),
+        "on_chip_byte": take.fact("memory", "on_chip", dimension="byte", default=0.0),
+        "tdp_w": take.fact("power", "tdp", dimension="w"),
+        "idle_w": take.optional_fact("power", "idle", dimension="w"),
+    }
+    take.finish()
+    assert isinstance(year, int)  # finish() has raised otherwise
+    try:
+        return Chip(
+            year=year, matrix_tile=tuple(tile) if tile else None, facts=take.facts, sources=take.sources, **values
+        )
+    except ChipError as error:
+        raise DataFileError(f"{file.name}: {error}") from None

@@ -1,0 +1,242 @@
+"""The same laws for everything that ships."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from hwmodels import catalog
+from hwmodels.chip import PRECISIONS, Chip
+from hwmodels.facts import Fact, Source
+from hwmodels.link import Link
+from hwmodels.server import Server
+
+CHIPS = [catalog.chip(id) for id in catalog.chip_ids()]
+LINKS = [catalog.link(id) for id in catalog.link_ids()]
+SERVERS = [catalog.server(id) for id in catalog.server_ids()]
+
+each_chip = pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.id)
+each_link = pytest.mark.parametrize("link", LINKS, ids=lambda link: link.id)
+each_server = pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.id)
+each_item = pytest.mark.parametrize("item", [*CHIPS, *LINKS, *SERVERS], ids=lambda item: item.id)
+
+
+def test_the_catalogue_is_not_empty() -> None:
+    assert len(CHIPS) >= 10
+    assert len(LINKS) >= 16
+    assert len(SERVERS) >= 12
+
+
+def test_every_file_below_data_is_read_by_the_catalogue() -> None:
+    found = {path.relative_to(catalog.DATA).as_posix() for path in catalog.DATA.rglob("*") if path.is_file()}
+    read = {f"chips/{chip.id}.toml" for chip in CHIPS}
+    read |= {f"links/{link.id}.toml" for link in LINKS}
+    read |= {f"servers/{server.id}.toml" for server in SERVERS}
+    assert found == read | {"prices.csv"}
+
+
+# Facts and their sources -----------------------------------------------------------------------------------------
+
+
+@each_item
+def test_sources_used_are_the_sources_described(item: Chip | Link | Server) -> None:
+    assert item.facts
+    assert {fact.source for fact in item.facts.values()} == set(item.sources)
+    for source in item.sources.values():
+        assert isinstance(source, Source)
+        assert source.title
+        assert source.where
+
+
+@each_item
+def test_recalled_facts_and_only_they_come_from_the_recalled_source(item: Chip | Link | Server) -> None:
+    for key, source in item.sources.items():
+        assert (key == "recalled") == (source.kind == "recalled")
+
+
+@each_item
+def test_facts_are_provisional_until_somebody_reads_the_sources_again(item: Chip | Link | Server) -> None:
+    second = Path(__file__).parent / "second_reading" / f"{item.id}.toml"
+    assert (item.status == "checked") == second.exists()
+
+
+@each_chip
+def test_every_number_of_a_chip_is_a_fact(chip: Chip) -> None:
+    numbers = {f"peak.{word}": rate for word, rate in chip.peak_flop_per_s.items()} | {
+        "compute.cores": float(chip.cores),
+        "compute.clock": chip.clock_hz,
+        "memory.capacity": chip.memory_byte,
+        "memory.bandwidth": chip.memory_bandwidth_byte_per_s,
+        "power.tdp": chip.tdp_w,
+    }
+    optional = {"memory.l2": chip.l2_byte, "memory.on_chip": chip.on_chip_byte, "power.idle": chip.idle_w}
+    numbers |= {key: value for key, value in optional.items() if value}
+    assert {key: fact.value for key, fact in chip.facts.items()} == numbers
+
+
+@each_item
+def test_fact_says_what_is_printed(item: Chip | Link | Server) -> None:
+    for key, fact in item.facts.items():
+        assert isinstance(fact, Fact), key
+        assert (fact.value == 0) == (fact.printed == 0), key
+
+
+# Chips -----------------------------------------------------------------------------------------------------------
+
+
+@each_chip
+def test_narrower_numbers_are_never_slower(chip: Chip) -> None:
+    for wide, narrow in [("fp64", "fp32"), ("fp32", "tf32"), ("tf32", "fp16"), ("fp32", "fp16"), ("fp32", "bf16")]:
+        if wide in chip.peak_flop_per_s and narrow in chip.peak_flop_per_s:
+            assert chip.peak(narrow) >= chip.peak(wide)
+    if "fp8" in chip.peak_flop_per_s:
+        assert chip.peak("fp8") == pytest.approx(2 * chip.peak("fp16"), rel=1e-3)
+
+
+@each_chip
+def test_both_16_bit_rates_are_equal_where_a_chip_has_both(chip: Chip) -> None:
+    assert set(chip.peak_flop_per_s) <= set(PRECISIONS)
+    if {"fp16", "bf16"} <= set(chip.peak_flop_per_s):
+        assert chip.peak("fp16") == chip.peak("bf16")
+
+
+# Fused multiply-adds of one core in one clock, as the architecture has them: the second way to the same peak.
+FP32_LANES = {"kepler": 192, "pascal": 64, "volta": 64, "ampere": 64, "hopper": 128}
+
+
+@each_chip
+def test_peak_is_cores_times_lanes_times_clock(chip: Chip) -> None:
+    if chip.matrix_tile is not None:
+        rows, columns = chip.matrix_tile
+        per_clock, peak = chip.cores * rows * columns * 2, chip.peak("bf16")
+    else:
+        per_clock, peak = chip.cores * FP32_LANES[chip.architecture] * 2, chip.peak("fp32")
+    assert peak == pytest.approx(per_clock * chip.clock_hz, rel=0.01)
+
+
+@each_chip
+def test_chip_lies_where_training_chips_lie(chip: Chip) -> None:
+    assert 1e11 <= chip.memory_bandwidth_byte_per_s <= 1e13
+    assert 8 * 2**30 <= chip.memory_byte <= 512 * 2**30
+    assert chip.memory_byte % 2**30 == 0
+    assert 100 <= chip.tdp_w <= 1500
+    assert 5e8 <= chip.clock_hz <= 3e9
+    assert 2010 <= chip.year <= 2030
+    assert 0 < chip.on_chip_byte < chip.memory_byte / 50
+    # FLOP for each byte of main memory at which a chip turns from memory-bound to compute-bound.
+    assert 5 <= max(chip.peak_flop_per_s.values()) / chip.memory_bandwidth_byte_per_s <= 1000
+
+
+def test_newer_chips_do_more_for_each_watt() -> None:
+    order = ["k80-gk210", "p100-sxm2", "v100-sxm2-16gb", "a100-sxm4-40gb", "h100-sxm5"]
+    chips = [catalog.chip(id) for id in order]
+    per_watt = [
+        max(chip.peak_flop_per_s[w] for w in chip.peak_flop_per_s if w != "int8") / chip.tdp_w for chip in chips
+    ]
+    assert per_watt == sorted(per_watt)
+
+
+@pytest.mark.parametrize(
+    ("id", "precision", "tflop_per_s", "gb_per_s"),
+    [
+        ("k80-gk210", "fp32", 4.368, 240),
+        ("p100-sxm2", "fp16", 21.2, 732),
+        ("v100-sxm2-16gb", "fp16", 125, 900),
+        ("a100-sxm4-40gb", "bf16", 312, 1555),
+        ("a100-sxm4-80gb", "bf16", 312, 2039),
+        ("h100-sxm5", "bf16", 989.4, 3352),
+        ("tpu-v2", "bf16", 46, 700),
+        ("tpu-v3", "bf16", 123, 900),
+    ],
+)
+def test_chip_has_its_published_rates(id: str, precision: str, tflop_per_s: float, gb_per_s: float) -> None:
+    chip = catalog.chip(id)
+    assert chip.peak(precision) == pytest.approx(tflop_per_s * 1e12, rel=1e-12)
+    assert chip.memory_bandwidth_byte_per_s == pytest.approx(gb_per_s * 1e9, rel=1e-12)
+
+
+# Links -----------------------------------------------------------------------------------------------------------
+
+
+@each_link
+def test_link_lies_where_links_lie(link: Link) -> None:
+    assert 1e9 <= link.bandwidth_byte_per_s <= 1e11
+    assert 1e-7 <= link.latency_s <= 5e-5
+
+
+def test_each_generation_of_pcie_doubles() -> None:
+    rates = [catalog.link(f"pcie{generation}-x16").bandwidth_byte_per_s for generation in (3, 4, 5)]
+    assert rates[1] == 2 * rates[0]
+    assert rates[2] == 2 * rates[1]
+
+
+@each_link
+def test_link_named_by_its_rate_has_it(link: Link) -> None:
+    name = link.id.rsplit("-", 1)[-1]
+    if name.endswith("g"):
+        assert link.bandwidth_byte_per_s == float(name[:-1]) * 1e9 / 8
+
+
+# Servers ---------------------------------------------------------------------------------------------------------
+
+
+@each_server
+def test_server_is_made_of_what_the_catalogue_holds(server: Server) -> None:
+    assert server.chip in catalog.chip_ids()
+    assert server.scale_up_link in catalog.link_ids()
+    assert server.nic_link in catalog.link_ids()
+
+
+@each_server
+def test_server_lies_where_servers_lie(server: Server) -> None:
+    assert 1 <= server.chips <= 16
+    assert 100 <= server.host_power_w <= 6000
+    assert 8 <= server.host_cores <= 256
+    # Scale-up is for the traffic that scale-out cannot carry.
+    up = server.scale_up_links_per_chip * catalog.link(server.scale_up_link).bandwidth_byte_per_s
+    out = server.nics * catalog.link(server.nic_link).bandwidth_byte_per_s / server.chips
+    assert up > out
+
+
+@pytest.mark.parametrize(
+    ("id", "gb_per_s"),
+    [("dgx1-p100", 80), ("dgx1-v100", 150), ("dgx-a100", 300), ("dgx-h100", 450), ("tpu-v2-8", 248), ("tpu-v3-8", 400)],
+)
+def test_server_has_its_published_scale_up_rate(id: str, gb_per_s: float) -> None:
+    server = catalog.server(id)
+    assert server.scale_up_links_per_chip * catalog.link(server.scale_up_link).bandwidth_byte_per_s == gb_per_s * 1e9
+
+
+@pytest.mark.parametrize(
+    ("id", "gbit_per_s"),
+    [("p2.16xlarge", 25), ("p3.16xlarge", 25), ("p4d.24xlarge", 400), ("dgx1-v100", 400), ("dgx-a100", 1600)],
+)
+def test_server_has_its_published_network(id: str, gbit_per_s: float) -> None:
+    server = catalog.server(id)
+    assert server.nics * catalog.link(server.nic_link).bandwidth_byte_per_s == gbit_per_s * 1e9 / 8
+
+
+@pytest.mark.parametrize(("id", "links"), [("dgx1-p100", 16), ("dgx1-v100", 24), ("p3.16xlarge", 24)])
+def test_cube_mesh_joins_four_neighbours_of_each_chip(id: str, links: int) -> None:
+    mesh = catalog.server(id).cube_mesh_links
+    assert sum(count for _, _, count in mesh) == links
+    for chip in range(8):
+        assert sum(chip in (a, b) for a, b, _ in mesh) == 4
+
+
+# Prices ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_price_is_of_something_in_the_catalogue() -> None:
+    with open(catalog.DATA / "prices.csv", encoding="utf-8", newline="") as stream:
+        items = [row["item"] for row in csv.DictReader(stream)]
+    assert len(items) >= 15
+    assert set(items) <= set(catalog.chip_ids() + catalog.server_ids())
+    assert sum(len(catalog.prices(item)) for item in set(items)) == len(items)
+
+
+@each_chip
+def test_every_chip_can_be_rented_at_a_known_price(chip: Chip) -> None:
+    rents = [price.usd_per_chip_hour for price in catalog.prices(chip.id) if price.usd_per_chip_hour is not None]
+    assert rents
+    assert all(0.1 <= rent <= 20 for rent in rents)

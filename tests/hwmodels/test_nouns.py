@@ -1,0 +1,197 @@
+"""Chips, links, servers and prices that cannot be are refused at construction."""
+
+import dataclasses
+import pickle
+from typing import Any
+
+import pytest
+
+from hwmodels.chip import Chip, ChipError
+from hwmodels.datafile import DataFileError
+from hwmodels.link import Link, LinkError
+from hwmodels.price import COLUMNS, Price, PriceError, read_prices
+from hwmodels.server import Server, ServerError
+
+CHIP: dict[str, Any] = {
+    "id": "toy",
+    "name": "Toy",
+    "vendor": "Nobody",
+    "year": 2020,
+    "architecture": "volta",
+    "kind": "gpu",
+    "peak_flop_per_s": {"fp32": 1e13, "fp16": 1e14},
+    "cores": 80,
+    "clock_hz": 1.5e9,
+    "memory_byte": 16e9,
+    "memory_bandwidth_byte_per_s": 9e11,
+    "tdp_w": 300.0,
+}
+LINK: dict[str, Any] = {
+    "id": "toy",
+    "name": "Toy",
+    "family": "nvlink",
+    "bandwidth_byte_per_s": 25e9,
+    "latency_s": 1e-6,
+}
+SERVER: dict[str, Any] = {
+    "id": "toy",
+    "name": "Toy",
+    "chip": "toy",
+    "chips": 3,
+    "scale_up": "hybrid_cube_mesh",
+    "scale_up_link": "toy",
+    "scale_up_links_per_chip": 2,
+    "nics": 1,
+    "nic_link": "toy",
+    "host_cores": 8,
+    "host_power_w": 100.0,
+    "cube_mesh_links": ((0, 1, 1), (0, 2, 1), (1, 2, 1)),
+}
+
+
+def test_peak_of_a_missing_precision_names_the_legal_ones() -> None:
+    with pytest.raises(ChipError, match=r"no rate for precision 'bf16'.*Legal: fp32, fp16\."):
+        Chip(**CHIP).peak("bf16")
+
+
+def test_peak_of_a_known_precision_is_its_rate() -> None:
+    assert Chip(**CHIP).peak("fp16") == 1e14
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("peak_flop_per_s", {}, "give at least one precision"),
+        ("peak_flop_per_s", {"fp23": 1.0}, "precision 'fp23' is not one of"),
+        ("peak_flop_per_s", {"fp32": 0.0}, "above 0"),
+        ("clock_hz", float("inf"), "clock_hz is inf; a finite number above 0"),
+        ("memory_byte", -1.0, "memory_byte is -1.0"),
+        ("l2_byte", -1.0, "l2_byte is -1.0"),
+        ("cores", 0, "cores is 0"),
+        ("architecture", "voltas", "Did you mean 'volta'"),
+        ("kind", "cpu", "one of gpu, systolic"),
+        ("status", "done", "one of provisional, checked"),
+        ("idle_w", 300.0, "below tdp_w = 300 W"),
+        ("matrix_tile", (128, 128), "matrix_tile goes with kind 'systolic'"),
+    ],
+)
+def test_chip_that_cannot_be_is_refused(field: str, value: object, message: str) -> None:
+    with pytest.raises(ChipError, match=message):
+        Chip(**CHIP | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("family", "nvlnk", "Did you mean 'nvlink'"),
+        ("bandwidth_byte_per_s", 0.0, "above 0"),
+        ("latency_s", -1e-6, "0 or more"),
+        ("latency_s", float("nan"), "finite"),
+        ("status", "", "one of provisional, checked"),
+    ],
+)
+def test_link_that_cannot_be_is_refused(field: str, value: object, message: str) -> None:
+    with pytest.raises(LinkError, match=message):
+        Link(**LINK | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("chips", 0, "chips is 0; at least 1"),
+        ("nics", -1, "nics is -1; at least 0"),
+        ("host_power_w", float("nan"), "host_power_w is nan"),
+        ("scale_up", "cube", "scale_up is 'cube'; one of fully_connected"),
+        ("scale_up", "torus", "goes with scale_up 'hybrid_cube_mesh'"),
+        ("scale_up_links_per_chip", 0, "'none' goes with scale_up_links_per_chip = 0"),
+        ("scale_up_links_per_chip", 3, r"gives the chips \[2, 2, 2\] links"),
+        ("cube_mesh_links", (), "goes with scale_up 'hybrid_cube_mesh'"),
+        ("cube_mesh_links", ((0, 1, 1), (0, 1, 1), (1, 2, 1)), "each pair once"),
+        ("cube_mesh_links", ((1, 0, 1), (0, 2, 1), (1, 2, 1)), "0 <= a < b < 3"),
+        ("cube_mesh_links", ((0, 3, 1), (0, 2, 1), (1, 2, 1)), "0 <= a < b < 3"),
+        ("cube_mesh_links", ((0, 1, 0), (0, 2, 1), (1, 2, 1)), "at least 1 link"),
+    ],
+)
+def test_server_that_cannot_be_is_refused(field: str, value: object, message: str) -> None:
+    with pytest.raises(ServerError, match=message):
+        Server(**SERVER | {field: value})
+
+
+@pytest.mark.parametrize("noun", [Chip(**CHIP), Link(**LINK), Server(**SERVER)], ids=["chip", "link", "server"])
+def test_noun_is_frozen_hashable_and_survives_pickling(noun: Any) -> None:
+    assert pickle.loads(pickle.dumps(noun)) == noun
+    assert {noun: 1}[pickle.loads(pickle.dumps(noun))] == 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        noun.id = "other"
+
+
+def test_peaks_of_a_chip_cannot_be_changed_from_outside() -> None:
+    peaks = {"fp32": 1e13}
+    chip = Chip(**CHIP | {"peak_flop_per_s": peaks})
+    peaks["fp32"] = 1.0
+    assert chip.peak("fp32") == 1e13
+
+
+PRICE: dict[str, Any] = {
+    "item": "toy",
+    "kind": "rent",
+    "usd_per_chip_hour": 1.0,
+    "date": "2020",
+    "region": "moon",
+    "source": "list",
+    "locator": "page 1",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "lease"}, "kind is 'lease'; one of rent, buy"),
+        ({"kind": "buy"}, "kind 'buy' needs usd above 0"),
+        ({"usd": 5.0}, "needs usd_per_chip_hour above 0, and nothing else"),
+        ({"usd_per_chip_hour": 0.0}, "above 0"),
+        ({"usd_per_chip_hour": float("inf")}, "above 0"),
+        ({"date": "yesterday"}, "date is 'yesterday'; write 2024, 2024-03 or 2024-03-18"),
+        ({"date": "2020-13"}, "date is '2020-13'"),
+        ({"region": ""}, "may be empty"),
+        ({"source_kind": "rumour"}, "source_kind is 'rumour'"),
+    ],
+)
+def test_price_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(PriceError, match=message):
+        Price(**PRICE | change)
+
+
+@pytest.mark.parametrize("date", ["2020", "2020-02", "2020-02-29"])
+def test_price_date_may_be_a_year_a_month_or_a_day(date: str) -> None:
+    assert Price(**PRICE | {"date": date}).date == date
+
+
+HEADER = ",".join(COLUMNS)
+
+
+def test_price_is_converted_to_an_hour() -> None:
+    (price,) = read_prices([HEADER, "toy,rent,24,USD/day,2020,moon,list,vendor,page 1"], name="p.csv")
+    assert price.usd_per_chip_hour == 1.0
+    assert price.usd is None
+
+
+def test_every_bad_price_is_reported_with_its_line() -> None:
+    lines = [
+        HEADER,
+        "toy,rent,1,USD/h,2020,moon,list,vendor,page 1",
+        "toy,rent,1,USD,2020,moon,list,vendor,page 1",
+        "toy,rent,x,USD/h,2020,moon,list,vendor,page 1",
+        "toy,rint,1,USD/h,2020,moon,list,vendor,page 1",
+        "toy,rent,1",
+        "toy,rent,nan,USD/h,2020,moon,list,vendor,page 1",
+    ]
+    with pytest.raises(DataFileError) as refusal:
+        read_prices(lines, name="p.csv")
+    assert [problem.split(":")[1] for problem in refusal.value.problems] == ["3", "4", "5", "6", "7"]
+    assert "Did you mean 'rent'?" in refusal.value.problems[2]
+
+
+def test_price_table_with_other_columns_is_refused() -> None:
+    with pytest.raises(DataFileError, match=r"p\.csv:1: the columns are 'a,b'; they must be"):
+        read_prices(["a,b"], name="p.csv")
