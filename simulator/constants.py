@@ -1,0 +1,99 @@
+"""The constants that are fitted: each has a name, a unit, a plausible range and a prior; nothing else is.
+
+A constant belongs to a *scope*: everything ("global"), a chip family ("chip"), a stack release ("stack") or a fabric
+("fabric"). A calibration file gives values and names the rows they were fitted on; where it is silent the prior holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+SCOPES: Final = ("global", "chip", "stack", "fabric")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantSpec:
+    """One kind of constant. ``spread`` is the prior's standard deviation of its logarithm."""
+
+    name: str
+    scope: str
+    unit: str
+    prior: float
+    low: float
+    high: float
+    spread: float
+    meaning: str
+
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES:
+            raise ValueError(f"ConstantSpec {self.name!r}: scope is {self.scope!r}; legal: {', '.join(SCOPES)}.")
+        if not 0.0 < self.low <= self.prior <= self.high:
+            raise ValueError(f"ConstantSpec {self.name!r}: needs 0 < low <= prior <= high.")
+
+
+def _spec(name: str, scope: str, unit: str, prior: float, low: float, high: float, spread: float, meaning: str) -> ConstantSpec:
+    return ConstantSpec(name=name, scope=scope, unit=unit, prior=prior, low=low, high=high, spread=spread, meaning=meaning)
+
+
+_SPECS: Final = (
+    # Chip families: at most five.
+    _spec("matrix_fraction", "chip", "1", 0.80, 0.40, 1.00, 0.15, "share of the 16-bit product peak that large products sustain"),
+    _spec("narrow_fraction", "chip", "1", 0.75, 0.30, 1.00, 0.15, "the same for fp8 and tf32"),
+    _spec("plain_fraction", "chip", "1", 0.85, 0.40, 1.10, 0.15, "the same for fp32 on vector units"),
+    _spec("memory_fraction", "chip", "1", 0.80, 0.40, 1.00, 0.12, "share of the nominal memory bandwidth that streaming kernels sustain"),
+    _spec("conv_fraction", "chip", "1", 0.70, 0.20, 1.00, 0.25, "rate of convolutions against large products"),
+    # Stack releases: at most four.
+    _spec("compute_scale", "stack", "1", 1.00, 0.50, 2.50, 0.12, "time of products and attention against the chip's sustained rate"),
+    _spec("traffic_scale", "stack", "1", 1.00, 0.25, 5.00, 0.35, "bytes of element-wise kernels against the stack's fusion rules"),
+    _spec("host_scale", "stack", "1", 1.00, 0.10, 12.0, 0.50, "host time per kernel launch against the stack's nominal"),
+    _spec("exchange_scale", "stack", "1", 1.00, 0.25, 8.00, 0.35, "time of collectives against the fabric's"),
+    # Fabrics: at most three.
+    _spec("efficiency", "fabric", "1", 0.75, 0.05, 1.00, 0.25, "share of the nominal bandwidth that collectives sustain"),
+    _spec("latency_scale", "fabric", "1", 1.00, 0.20, 10.0, 0.50, "latency per hop against the nominal"),
+    # Global.
+    _spec("kernel_ramp_s", "global", "s", 2.5e-6, 5e-7, 1e-5, 0.5, "device time of a kernel before its steady state"),
+    _spec("attention_fraction", "global", "1", 0.60, 0.20, 1.00, 0.2, "rate of fused attention against large products, forward"),
+    _spec("attention_backward_fraction", "global", "1", 0.50, 0.15, 1.00, 0.2, "the same, backward"),
+    _spec("call_s", "global", "s", 2.0e-5, 2e-6, 1e-4, 0.5, "time of a collective's call before its first byte"),
+    _spec("fixed_launches", "global", "1", 300.0, 10.0, 5000.0, 0.8, "host launches' worth of time that a step costs besides its kernels"),
+    _spec("optimizer_traffic", "global", "1", 1.20, 0.50, 4.00, 0.4, "bytes of the update against the optimizer's own words"),
+    _spec("tensor_exposed", "global", "1", 0.35, 0.05, 1.00, 0.4, "share of overlapped tensor-parallel exchange that no product can hide"),
+    _spec("exchange_drag", "global", "1", 0.10, 0.001, 0.60, 0.5, "compute lost per second of exchange that runs beside it"),
+)  # fmt: skip
+
+SPECS: Final[Mapping[str, ConstantSpec]] = {spec.name: spec for spec in _SPECS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants:
+    """Values by key: "name" for global ones, "scope:owner:name" for the rest; silent keys have their prior."""
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    name: str = "priors"
+    fitted_on: str = ""
+
+    def get(self, name: str, owner: str = "") -> float:
+        """Value of a constant for a chip family, stack or fabric; its prior where nothing was fitted."""
+        spec = SPECS[name]
+        key = key_of(name, owner)
+        return self.values.get(key, spec.prior)
+
+
+def key_of(name: str, owner: str = "") -> str:
+    """The key a constant is stored under."""
+    spec = SPECS[name]
+    return name if spec.scope == "global" else f"{spec.scope}:{owner}:{name}"
+
+
+def name_of(key: str) -> str:
+    """The constant's name in a key."""
+    return key.rsplit(":", 1)[-1]
+
+
+def log_prior(key: str, value: float) -> float:
+    """Distance of a value from its prior, in prior standard deviations of the logarithm."""
+    spec = SPECS[name_of(key)]
+    return math.log(value / spec.prior) / spec.spread

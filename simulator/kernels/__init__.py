@@ -1,0 +1,1 @@
+"""Seconds of kernels on chips: arrays in, arrays out."""

@@ -1,0 +1,65 @@
+"""Rows of kernels as arrays: what `partition` produces and the chip models price.
+
+Every row is one kernel (or a run of like kernels) of one pass of one block, for one shape of the work
+(micro-batch, tensor- and context-parallel degree). Columns are plain arrays of one length, so that a whole
+search prices at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Kinds of rows. MATRIX and CONV are products on the matrix (or fused multiply-add) units, ATTENTION is a fused
+#: attention kernel, VECTOR moves bytes.
+MATRIX: Final = 0
+CONV: Final = 1
+ATTENTION: Final = 2
+VECTOR: Final = 3
+
+#: Passes. REPLAY is what selective recomputation repeats (the attention core).
+FORWARD: Final = 0
+BACKWARD: Final = 1
+REPLAY: Final = 2
+PASSES: Final = 3
+
+#: Rate words of products, in the order `rate` indexes.
+RATES: Final = ("matmul", "plain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpTable:
+    """Kernels to price, column by column; every column has shape (rows,).
+
+    ``shape`` and ``block`` say whose time the row adds to and ``phase`` in which pass; ``rate`` is 0 for the
+    recipe's product rate ("matmul") and 1 for its storage precision ("plain"). ``flop`` is the nominal work
+    [FLOP]; ``work`` the same with tile, wave and padding waste and the savings of fast algorithms [FLOP];
+    ``byte`` the memory traffic [B]; ``launches`` the kernels a host issues.
+    """
+
+    shape: Ints
+    block: Ints
+    phase: Ints
+    kind: Ints
+    rate: Ints
+    flop: Floats
+    work: Floats
+    byte: Floats
+    launches: Floats
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.shape)
+
+
+def concatenate(tables: Sequence[OpTable]) -> OpTable:
+    """Put tables one after the other; shape indices must already be disjoint where they should be."""
+    return OpTable(**{f.name: np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(OpTable)})

@@ -1,0 +1,70 @@
+"""Device seconds of kernels: ramp + max(arithmetic, memory traffic), for whole tables at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .optable import ATTENTION, BACKWARD, CONV, PASSES, VECTOR, Floats, Ints, OpTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What one (chip, stack, recipe) sustains; each field has shape (contexts,), `product_flop_per_s` (contexts, 2).
+
+    ``product_flop_per_s[:, 0]`` is the rate of large products in the recipe's multiply precision, ``[:, 1]`` in its
+    storage precision. ``conv_fraction``, ``attention_fraction`` and ``attention_backward_fraction`` are what
+    convolutions and fused attention reach of it. ``traffic_scale`` multiplies the bytes of element-wise kernels.
+    """
+
+    product_flop_per_s: Floats
+    conv_fraction: Floats
+    attention_fraction: Floats
+    attention_backward_fraction: Floats
+    memory_byte_per_s: Floats
+    ramp_s: Floats
+    compute_scale: Floats
+    traffic_scale: Floats
+    host_s_per_launch: Floats
+
+
+def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
+    """Device time of every row.
+
+    .. math:: t = n_{launch} t_{ramp} + \\max(W / (r \\, f), B / \\beta)
+
+    with the work W (waste included), the sustained rate r, the kind's fraction f, the traffic B and the sustained
+    bandwidth beta. Leaves out: overlap between kernels, cache reuse between kernels. ``context`` has shape
+    (rows,). Returns shape (rows,) [s].
+    """
+    fraction = np.ones(table.rows)
+    conv = table.kind == CONV
+    fraction[conv] = rates.conv_fraction[context[conv]]
+    attention = table.kind == ATTENTION
+    forward = attention & (table.phase != BACKWARD)
+    backward = attention & (table.phase == BACKWARD)
+    fraction[forward] = rates.attention_fraction[context[forward]]
+    fraction[backward] = rates.attention_backward_fraction[context[backward]]
+    arithmetic = table.work / (rates.product_flop_per_s[context, table.rate] * fraction)
+    arithmetic *= rates.compute_scale[context]
+    traffic = table.byte / rates.memory_byte_per_s[context]
+    traffic *= np.where(table.kind == VECTOR, rates.traffic_scale[context], 1.0)
+    return np.asarray(table.launches * rates.ramp_s[context] + np.maximum(arithmetic, traffic))
+
+
+def block_seconds(
+    table: OpTable, rates: Rates, shape_context: Ints, blocks: int
+) -> tuple[Floats, Floats]:
+    """Device and host time of every block of every shape, by pass.
+
+    ``shape_context`` has shape (shapes,). Returns two arrays of shape (PASSES, shapes, blocks) [s]: device time and
+    the host's time to issue the kernels.
+    """
+    shapes = len(shape_context)
+    context = shape_context[table.shape]
+    cell = (table.phase * shapes + table.shape) * blocks + table.block
+    size = PASSES * shapes * blocks
+    device = np.bincount(cell, kernel_seconds(table, rates, context), size)
+    host = np.bincount(cell, table.launches * rates.host_s_per_launch[context], size)
+    return device.reshape(PASSES, shapes, blocks), host.reshape(PASSES, shapes, blocks)

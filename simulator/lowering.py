@@ -1,0 +1,224 @@
+"""Jobs x strategies -> `Lowered`: everything about many steps that no fitted constant changes, as arrays.
+
+Lowering is done once; `analytic.price` then turns it into durations for any set of constants, and a search over
+strategies or a fit over thousands of measured runs is the same few array operations. Arrays have these axes:
+
+====== =========================================================================
+C      contexts: distinct (chip, stack, recipe, optimizer, cluster)
+K      shapes: distinct (context, workload, micro-batch, tp, cp, sequence parallel)
+S      strategies
+R      roles of pipeline stages: first, middle, last
+G      blocks of the workload, in forward order (padded with empty ones)
+====== =========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.optimizer import Optimizer
+from workloads.precision import PrecisionRecipe
+from workloads.workload import Workload
+
+from .cluster import Cluster
+from .kernels.optable import Floats, Ints, OpTable, concatenate
+from .parallelism import Parallelism
+from .partition import Shapes, lower_messages, lower_ops
+from .stack import RECOMPUTE_MODES, SHARDING_MODES, Stack
+from .stepspec import GRADIENT_MODES, SCHEDULES
+
+ROLES: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What prices a job: chip and network, software, number formats, update rule."""
+
+    cluster: Cluster
+    stack: Stack
+    recipe: PrecisionRecipe
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowered:
+    """Lowered strategies; the axes are in the module's head."""
+
+    contexts: tuple[Context, ...]
+    block_names: tuple[str, ...]
+    table: OpTable
+    shape_context: Ints  # (K,)
+    shape_tp: Floats  # (K,)
+    shape_cp: Floats  # (K,)
+    shape_sequence_parallel: NDArray[np.bool_]  # (K,)
+    forward_calls: Ints  # (K, G) and so on
+    forward_byte: Floats
+    backward_calls: Ints
+    backward_byte: Floats
+    parameters: Floats
+    context_byte: Floats
+    repeats: Ints
+    boundary_byte: Floats  # (K,)
+    shape: Ints  # (S,) and so on
+    tp: Ints
+    pp: Ints
+    dp: Ints
+    cp: Ints
+    micro_batches: Ints
+    virtual_stages: Ints
+    schedule: Ints
+    recompute: Ints
+    sharding: Ints
+    shard_ranks: Ints
+    gradient_mode: Ints
+    parameter_servers: Ints
+    frozen: NDArray[np.bool_]
+    role_stages: Ints  # (S, R)
+    repeat: Ints  # (S, R, G)
+
+    @property
+    def strategies(self) -> int:
+        """Number of strategies."""
+        return len(self.shape)
+
+    @property
+    def context(self) -> Ints:
+        """Context of every strategy; shape (S,)."""
+        return self.shape_context[self.shape]
+
+
+_ABOVE_SHAPES: Final = ("shape_context", "shape_tp", "shape_cp", "shape_sequence_parallel", "boundary_byte")
+_PER_BLOCK: Final = ("forward_calls", "forward_byte", "backward_calls", "backward_byte", "parameters", "context_byte", "repeats")
+
+
+def lower(
+    workload: Workload, context: Context, strategies: Sequence[Parallelism], *,
+    shard_ranks: Sequence[int] | None = None, parameter_servers: Sequence[int] | None = None,
+    frozen: bool = False,
+) -> Lowered:  # fmt: skip
+    """Lower many strategies of one job.
+
+    ``shard_ranks`` limits sharding to groups of that many data-parallel ranks (0: all of them); ``parameter_servers`` is the
+    number of hosts that hold parameters (0: all of them). ``frozen``: base parameters get no gradient (LoRA).
+    """
+    columns = {
+        name: np.array([getattr(s, name) for s in strategies], dtype=np.int64)
+        for name in ("tp", "pp", "dp", "cp", "micro_batch", "micro_batches", "virtual_stages")
+    }
+    columns["sequence_parallel"] = np.array([s.sequence_parallel for s in strategies], dtype=np.int64)
+    columns["schedule"] = np.array([SCHEDULES.index(s.schedule) for s in strategies], dtype=np.int64)
+    columns["recompute"] = np.array([RECOMPUTE_MODES.index(s.recompute) for s in strategies], dtype=np.int64)
+    columns["sharding"] = np.array([SHARDING_MODES.index(s.sharding) for s in strategies], dtype=np.int64)
+    return lower_columns(
+        workload, context, columns,
+        shard_ranks=np.array(shard_ranks if shard_ranks is not None else [0] * len(strategies), dtype=np.int64),
+        parameter_servers=np.array(parameter_servers if parameter_servers is not None else [0] * len(strategies), dtype=np.int64),
+        frozen=frozen,
+    )  # fmt: skip
+
+
+def lower_columns(
+    workload: Workload, context: Context, columns: dict[str, Ints], *, shard_ranks: Ints, parameter_servers: Ints,
+    frozen: bool = False,
+) -> Lowered:  # fmt: skip
+    """`lower` for strategies that already stand in columns (a search makes them so)."""
+    key = np.stack([columns["micro_batch"], columns["tp"], columns["cp"], columns["sequence_parallel"]], axis=1)
+    distinct, shape = np.unique(key, axis=0, return_inverse=True)
+    shape = shape.reshape(-1).astype(np.int64)
+    shapes = Shapes(
+        micro_batch=distinct[:, 0].astype(float), tp=distinct[:, 1].astype(float), cp=distinct[:, 2].astype(float),
+        sequence_parallel=distinct[:, 3].astype(bool),
+    )  # fmt: skip
+    table = lower_ops(
+        workload, chip=context.cluster.chip, stack=context.stack, recipe=context.recipe, shapes=shapes, frozen=frozen
+    )
+    messages = lower_messages(workload, recipe=context.recipe, shapes=shapes)
+    repeats = np.array([layer.repeat for layer in workload.layers], dtype=np.int64)
+    pp = columns["pp"]
+    role_stages = np.stack([np.ones_like(pp), np.maximum(pp - 2, 0), (pp > 1).astype(np.int64)], axis=1)
+    ranks = columns["dp"] * columns["cp"]
+    sharding = columns["sharding"]
+    overlapped = context.stack.gradient_exchange == "backward"
+    mode = np.where(
+        ranks == 1, GRADIENT_MODES.index("none"), GRADIENT_MODES.index("backward" if overlapped else "after")
+    )
+    mode = np.where((sharding == SHARDING_MODES.index("zero3")) & (ranks > 1) & (pp == 1), GRADIENT_MODES.index("sharded"), mode)
+    count = len(shapes)
+    return Lowered(
+        contexts=(context,), block_names=tuple(layer.name for layer in workload.layers), table=table,
+        shape_context=np.zeros(count, np.int64), shape_tp=shapes.tp, shape_cp=shapes.cp,
+        shape_sequence_parallel=shapes.sequence_parallel, forward_calls=messages.forward_calls,
+        forward_byte=messages.forward_byte, backward_calls=messages.backward_calls,
+        backward_byte=messages.backward_byte, parameters=messages.parameters, context_byte=messages.context_byte,
+        repeats=np.tile(repeats, (count, 1)), boundary_byte=messages.boundary_byte,
+        shape=shape, tp=columns["tp"], pp=pp, dp=columns["dp"], cp=columns["cp"],
+        micro_batches=columns["micro_batches"], virtual_stages=columns["virtual_stages"], schedule=columns["schedule"],
+        recompute=columns["recompute"], sharding=sharding, shard_ranks=shard_ranks, gradient_mode=mode.astype(np.int64),
+        parameter_servers=parameter_servers, frozen=np.full(len(pp), frozen),
+        role_stages=role_stages, repeat=stage_repeats(repeats, pp),
+    )  # fmt: skip
+
+
+def stage_repeats(repeats: Ints, pp: Ints) -> Ints:
+    """Blocks of each kind on the first, a middle and the last stage; shape (S, R, G).
+
+    The one block kind with the most repeats is spread over the stages; what stands before it goes to the first
+    stage, what stands after it to the last. Where the stages do not divide the blocks evenly the first and last stage
+    hold one fewer if that makes it even (embedding and head balance them), else the middle stages hold the ceiling.
+    """
+    spread = int(np.argmax(repeats))
+    blocks = int(repeats[spread])
+    result = np.zeros((len(pp), ROLES, len(repeats)), np.int64)
+    result[:, 0, :spread] = repeats[:spread]
+    last = np.where(pp > 1, 2, 0)
+    rows = np.arange(len(pp))
+    result[rows, last, spread + 1 :] = repeats[spread + 1 :]
+    even = blocks // pp
+    ceiling = -(-blocks // pp)
+    trimmed = (blocks % pp != 0) & ((blocks + 2) % pp == 0) & (pp > 2)
+    middle = np.where(trimmed, ceiling, np.where(blocks % pp == 0, even, ceiling))
+    ends = np.where(pp == 1, blocks, np.where(trimmed, middle - 1, middle))
+    rest = blocks - ends - middle * np.maximum(pp - 2, 0)
+    result[:, 0, spread] = ends
+    result[:, 1, spread] = np.where(pp > 2, middle, 0)
+    result[rows, 2, spread] = np.where(pp > 1, np.maximum(rest, 0), 0)
+    return result
+
+
+def join(parts: Sequence[Lowered]) -> Lowered:
+    """One `Lowered` of many: contexts, shapes and strategies one after the other, blocks padded with empty ones."""
+    if not parts:
+        raise ValueError("join: nothing to join; at least one lowered job.")
+    blocks = max(part.repeats.shape[1] for part in parts)
+    contexts: list[Context] = []
+    tables: list[OpTable] = []
+    collected: dict[str, list[NDArray[np.generic]]] = {f.name: [] for f in fields(Lowered)}
+    shapes = 0
+    for part in parts:
+        pad = blocks - part.repeats.shape[1]
+        columns = {f.name: getattr(part.table, f.name) for f in fields(OpTable)}
+        columns["shape"] = columns["shape"] + shapes
+        tables.append(OpTable(**columns))
+        for f in fields(Lowered):
+            value = getattr(part, f.name)
+            if f.name in ("contexts", "block_names", "table"):
+                continue
+            if f.name in _PER_BLOCK:
+                value = np.pad(value, ((0, 0), (0, pad)))
+            elif f.name == "repeat":
+                value = np.pad(value, ((0, 0), (0, 0), (0, pad)))
+            elif f.name == "shape_context":
+                value = value + len(contexts)
+            elif f.name == "shape":
+                value = value + shapes
+            collected[f.name].append(value)
+        contexts += part.contexts
+        shapes += len(part.shape_context)
+    arrays = {name: np.concatenate(values) for name, values in collected.items() if values}
+    longest = max(parts, key=lambda part: len(part.block_names)).block_names
+    return Lowered(contexts=tuple(contexts), block_names=longest, table=concatenate(tables), **arrays)  # type: ignore[arg-type]

@@ -1,0 +1,281 @@
+"""`Lowered` x constants -> durations: the one place where fitted constants meet the work.
+
+Everything is an array operation over all shapes and strategies at once; durations stay floats [s] here and are
+rounded to picoseconds once, when a `StepBatch` is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from .collectives import Fabric, Group, all_gather_s, all_reduce_s, send_s
+from .constants import Constants
+from .kernels.optable import BACKWARD, FORWARD, REPLAY, Floats, Ints
+from .kernels.price import Rates, block_seconds
+from .lowering import Context, Lowered
+from .stack import RECOMPUTE_MODES, SHARDING_MODES
+from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
+
+_NARROW: Final = ("tf32", "fp8")
+
+
+def product_fraction(context: Context, word: str, constants: Constants) -> float:
+    """Fitted share of a chip's peak in a precision that large products sustain."""
+    chip = context.cluster.chip
+    if word in _NARROW:
+        return constants.get("narrow_fraction", chip.architecture)
+    matrix_unit = word in ("fp16", "bf16") and chip.architecture not in ("kepler", "pascal")
+    return constants.get("matrix_fraction" if matrix_unit else "plain_fraction", chip.architecture)
+
+
+def storage_word(context: Context) -> str:
+    """Precision of products that stay out of fp8 (attention)."""
+    word = context.recipe.matmul
+    if word != "fp8":
+        return word
+    return "bf16" if "bf16" in context.cluster.chip.peak_flop_per_s else "fp16"
+
+
+def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
+    """Sustained rates of every context."""
+    product, conv, memory, compute, traffic, host = [], [], [], [], [], []
+    for context in contexts:
+        chip, stack = context.cluster.chip, context.stack
+        words = (context.recipe.matmul, storage_word(context))
+        product.append([chip.peak(w) * product_fraction(context, w, constants) for w in words])
+        conv.append(constants.get("conv_fraction", chip.architecture))
+        memory.append(chip.memory_bandwidth_byte_per_s * constants.get("memory_fraction", chip.architecture))
+        compute.append(constants.get("compute_scale", stack.id))
+        traffic.append(stack.vector_traffic_share * constants.get("traffic_scale", stack.id))
+        captured = 0.0 if stack.graph_capture else 1.0
+        host.append(captured * stack.host_s_per_launch * constants.get("host_scale", stack.id))
+    ones = np.ones(len(contexts))
+    return Rates(
+        product_flop_per_s=np.array(product), conv_fraction=np.array(conv),
+        attention_fraction=ones * constants.get("attention_fraction"),
+        attention_backward_fraction=ones * constants.get("attention_backward_fraction"),
+        memory_byte_per_s=np.array(memory), ramp_s=ones * constants.get("kernel_ramp_s"),
+        compute_scale=np.array(compute), traffic_scale=np.array(traffic), host_s_per_launch=np.array(host),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Fabric constants of every context; fields have shape (C,), ``up_byte_per_s`` shape (C, most members + 1)."""
+
+    up_byte_per_s: Floats
+    up_latency_s: Floats
+    out_byte_per_s: Floats
+    out_latency_s: Floats
+    network_cards: Floats
+    chips_per_server: Floats
+    call_s: Floats
+    scale: Floats
+
+    def fabric(self, context: Ints, group: Group | None = None) -> Fabric:
+        """The fabric as the groups of each strategy see it."""
+        chips = self.chips_per_server[context]
+        members = np.ones(len(context), np.int64) * chips.astype(np.int64)
+        if group is not None:
+            inside = np.clip(np.floor(chips / group.stride), 1.0, np.maximum(group.ranks, 1.0))
+            # A cube mesh is wired for whole servers; members of interleaved groups see the links of all.
+            members = np.where(group.stride > 1, chips, inside).astype(np.int64)
+        return Fabric(
+            up_byte_per_s=self.up_byte_per_s[context, members], up_latency_s=self.up_latency_s[context],
+            out_byte_per_s=self.out_byte_per_s[context], out_latency_s=self.out_latency_s[context],
+            call_s=self.call_s[context], chips_per_server=chips, network_cards=self.network_cards[context],
+        )  # fmt: skip
+
+
+def network_of(contexts: tuple[Context, ...], constants: Constants) -> Network:
+    """Sustained rates of every context's wires."""
+    widest = max(context.cluster.chips_per_server for context in contexts) + 1
+    up = np.zeros((len(contexts), widest))
+    columns: dict[str, list[float]] = {name: [] for name in ("ul", "ob", "ol", "cards", "chips", "scale")}
+    for row, context in enumerate(contexts):
+        cluster = context.cluster
+        efficiency = constants.get("efficiency", cluster.up_fabric)
+        rates = np.array(cluster.up_byte_per_s)
+        up[row, : len(rates)] = np.maximum(rates * efficiency, 1e6)
+        columns["ul"].append(cluster.up_latency_s * constants.get("latency_scale", cluster.up_fabric))
+        columns["ob"].append(cluster.out_byte_per_s * constants.get("efficiency", cluster.out_fabric))
+        columns["ol"].append(cluster.out_latency_s * constants.get("latency_scale", cluster.out_fabric))
+        columns["cards"].append(float(cluster.network_cards))
+        columns["chips"].append(float(cluster.chips_per_server))
+        columns["scale"].append(constants.get("exchange_scale", context.stack.id))
+    return Network(
+        up_byte_per_s=up, up_latency_s=np.array(columns["ul"]), out_byte_per_s=np.array(columns["ob"]),
+        out_latency_s=np.array(columns["ol"]), network_cards=np.array(columns["cards"]),
+        chips_per_server=np.array(columns["chips"]), call_s=np.full(len(contexts), constants.get("call_s")),
+        scale=np.array(columns["scale"]),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Durations:
+    """Priced strategies [s]; axes as in `lowering`. The fields mirror `StepSpec`."""
+
+    forward_s: Floats  # (S, G)
+    backward_s: Floats
+    forward_tensor_s: Floats
+    backward_tensor_s: Floats
+    gather_s: Floats
+    reduce_s: Floats
+    send_s: Floats  # (S,)
+    fixed_s: Floats
+    reduce_after_s: Floats  # (S, R)
+    optimizer_s: Floats
+    update_gather_s: Floats
+
+
+def price(lowered: Lowered, constants: Constants) -> Durations:
+    """Durations of every block, message and update of every strategy."""
+    rates = rates_of(lowered.contexts, constants)
+    network = network_of(lowered.contexts, constants)
+    forward, backward, replay = _compute(lowered, rates)
+    shape, context = lowered.shape, lowered.context
+    recompute = lowered.recompute[:, None]
+    backward_s = backward[shape]
+    backward_s = backward_s + np.where(recompute == RECOMPUTE_MODES.index("selective"), replay[shape], 0.0)
+    backward_s = backward_s + np.where(recompute == RECOMPUTE_MODES.index("full"), forward[shape], 0.0)
+    tensor_forward, tensor_backward = _tensor(lowered, network, constants, forward, backward)
+    full = recompute == RECOMPUTE_MODES.index("full")
+    tensor_backward_s = tensor_backward[shape] + np.where(full, tensor_forward[shape], 0.0)
+    gather_s, reduce_s, reduce_after_s, update_gather_s = _gradients(lowered, network)
+    boundary = lowered.boundary_byte[shape]
+    distance = (lowered.tp * lowered.cp * lowered.dp).astype(float)
+    send = send_s(message_byte=boundary, distance=distance, fabric=network.fabric(context)) * network.scale[context]
+    overlap = np.array([c.stack.send_overlap for c in lowered.contexts])[context]
+    send = np.where(overlap, np.minimum(send, network.call_s[context]), send) * (lowered.pp > 1)
+    host = rates.host_s_per_launch[context]
+    return Durations(
+        forward_s=forward[shape], backward_s=backward_s, forward_tensor_s=tensor_forward[shape],
+        backward_tensor_s=tensor_backward_s, gather_s=gather_s, reduce_s=reduce_s, send_s=np.asarray(send),
+        fixed_s=np.asarray(host * constants.get("fixed_launches")), reduce_after_s=reduce_after_s,
+        optimizer_s=_optimizer(lowered, rates, constants), update_gather_s=update_gather_s,
+    )  # fmt: skip
+
+
+def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats]:
+    """Seconds of every block of every shape, (K, G) each: forward, backward, replay.
+
+    The host issues kernels ahead of the device; where it needs longer than the device over a whole pass, the device
+    waits and every block of the pass stretches alike.
+    """
+    device, host = block_seconds(lowered.table, rates, lowered.shape_context, lowered.repeats.shape[1])
+    stretched = []
+    for phase in (FORWARD, BACKWARD, REPLAY):
+        busy = np.sum(device[phase] * lowered.repeats, axis=1)
+        issue = np.sum(host[phase] * lowered.repeats, axis=1)
+        stretch = np.maximum(1.0, issue / np.maximum(busy, 1e-12))
+        stretched.append(device[phase] * stretch[:, None])
+    return stretched[0], stretched[1], stretched[2]
+
+
+def _tensor(
+    lowered: Lowered, network: Network, constants: Constants, forward: Floats, backward: Floats
+) -> tuple[Floats, Floats]:
+    """Exposed tensor- and context-parallel exchange of every block, (K, G) each [s].
+
+    Where the stack cuts exchanges into pieces that run under the neighbouring product, only a share stays exposed, and
+    never less than what exceeds the compute it could hide under.
+    """
+    context = lowered.shape_context
+    group = Group(ranks=lowered.shape_tp, stride=np.ones_like(lowered.shape_tp))
+    fabric = network.fabric(context, group)
+    wide = Fabric(**{name: getattr(fabric, name)[:, None] for name in Fabric.__dataclass_fields__})
+    wide_group = Group(ranks=group.ranks[:, None], stride=group.stride[:, None])
+    scale = network.scale[context][:, None]
+    share = np.array([constants.get("tensor_exposed") if c.stack.tensor_overlap else 1.0 for c in lowered.contexts])
+    exposed = share[context][:, None]
+    # Context parallelism passes keys and values round its ring, forward once and backward twice, under attention.
+    cp = lowered.shape_cp
+    ring = Group(ranks=cp[:, None], stride=lowered.shape_tp[:, None])
+    context_s = all_gather_s(message_byte=lowered.context_byte, group=ring, fabric=wide) * scale
+    results = []
+    for calls, byte, compute, rounds in (
+        (lowered.forward_calls, lowered.forward_byte, forward, 1.0),
+        (lowered.backward_calls, lowered.backward_byte, backward, 2.0),
+    ):
+        exchange = calls * all_reduce_s(message_byte=byte, group=wide_group, fabric=wide) * scale
+        hidden = np.minimum(exchange * (1.0 - exposed), compute)
+        context_exposed = np.maximum(rounds * context_s * constants.get("tensor_exposed"), rounds * context_s - compute)
+        results.append(np.asarray(exchange - hidden + context_exposed))
+    return results[0], results[1]
+
+
+def _gradients(lowered: Lowered, network: Network) -> tuple[Floats, Floats, Floats, Floats]:
+    """Gather (S, G), reduce (S, G), reduction after the passes (S, R) and fetch of updated parameters (S, R) [s]."""
+    context = lowered.context
+    stacks = [c.stack for c in lowered.contexts]
+    gradient_byte = np.array([c.stack.gradient_byte or c.recipe.gradient_byte for c in lowered.contexts])[context]
+    storage_byte = np.array([c.recipe.storage_byte for c in lowered.contexts])[context]
+    bucket = np.array([s.bucket_byte for s in stacks])[context][:, None]
+    scale = network.scale[context]
+    ranks = (lowered.dp * lowered.cp).astype(float)
+    stride = lowered.tp.astype(float)
+    group = Group(ranks=ranks, stride=stride)
+    limit = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
+    shard_group = Group(ranks=limit, stride=stride)
+    fabric, shard_fabric = network.fabric(context, group), network.fabric(context, shard_group)
+    wide, shard_wide = (_column(f) for f in (fabric, shard_fabric))
+    parameters = lowered.parameters[lowered.shape] * (~lowered.frozen)[:, None]
+    gradient = parameters * gradient_byte[:, None]
+    # Small blocks travel together: each pays its share of a bucket's latency.
+    message = np.maximum(gradient, bucket)
+    fused = np.divide(gradient, message, out=np.zeros_like(gradient), where=message > 0)
+    sharded = (lowered.sharding > 0)[:, None]
+    whole = all_reduce_s(message_byte=message, group=_wide(group), fabric=wide)
+    scattered = all_gather_s(message_byte=message, group=_wide(group), fabric=wide)
+    reduce_s = fused * np.where(sharded, scattered, whole) * scale[:, None]
+    held = lowered.parameters[lowered.shape] * storage_byte[:, None]
+    gather_s = all_gather_s(message_byte=held, group=_wide(shard_group), fabric=shard_wide) * scale[:, None]
+    stage = np.einsum("srg,sg->sr", lowered.repeat.astype(float), parameters)
+    stage_byte = stage * gradient_byte[:, None]
+    after = np.where(
+        sharded, all_gather_s(message_byte=stage_byte, group=_wide(group), fabric=wide),
+        all_reduce_s(message_byte=stage_byte, group=_wide(group), fabric=wide),
+    ) * scale[:, None]  # fmt: skip
+    zero3 = lowered.gradient_mode == GRADIENT_MODES.index("sharded")
+    update = all_gather_s(message_byte=stage * storage_byte[:, None], group=_wide(shard_group), fabric=shard_wide)
+    partly = (lowered.sharding > 0) & (lowered.sharding < SHARDING_MODES.index("zero3")) | (
+        (lowered.sharding == SHARDING_MODES.index("zero3")) & ~zero3
+    )
+    update_gather = np.where(partly[:, None], update * scale[:, None], 0.0)
+    gather_s = np.where(zero3[:, None], gather_s, 0.0)
+    mode_after = (lowered.gradient_mode == GRADIENT_MODES.index("after"))[:, None]
+    return gather_s, np.where(mode_after, 0.0, reduce_s), np.where(mode_after, after, 0.0), update_gather
+
+
+def _wide(group: Group) -> Group:
+    return Group(ranks=group.ranks[:, None], stride=group.stride[:, None])
+
+
+def _column(fabric: Fabric) -> Fabric:
+    return Fabric(**{name: getattr(fabric, name)[:, None] for name in Fabric.__dataclass_fields__})
+
+
+def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
+    """Seconds of the update on every role, (S, R): its words read and written once, shared by the ranks that shard it."""
+    context = lowered.context
+    byte = np.array(
+        [
+            4.0 * c.optimizer.read_write_words_per_parameter + (c.recipe.storage_byte if c.recipe.master_byte else 0.0)
+            for c in lowered.contexts
+        ]
+    )[context]
+    stage = np.einsum("srg,sg->sr", lowered.repeat.astype(float), lowered.parameters[lowered.shape])
+    ranks = (lowered.dp * lowered.cp).astype(float)
+    limit = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
+    shards = np.where(lowered.sharding > 0, limit, 1.0)
+    trained = np.where(lowered.frozen, 0.01, 1.0)
+    held = stage * trained[:, None] / shards[:, None]
+    return held * byte[:, None] * constants.get("optimizer_traffic") / rates.memory_byte_per_s[context][:, None]
+
+
+def ticks(seconds: Floats) -> Ints:
+    """Whole picoseconds."""
+    return np.asarray(np.rint(seconds * PICOSECONDS_PER_SECOND), dtype=np.int64)

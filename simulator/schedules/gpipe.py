@@ -1,0 +1,43 @@
+"""GPipe: all forward passes, then all backward passes.
+
+Backward passes take the micro-batches in the order of the forward passes. Implementations that reverse them take
+the same time and hold the same activations.
+
+References
+----------
+Huang et al., GPipe: Efficient Training of Giant Neural Networks using Pipeline Parallelism, 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simulator.schedules.task import Task, check_not_interleaved, check_shape
+
+
+def order(stage: int, stages: int, micro_batches: int, virtual_stages: int = 1) -> Iterator[Task]:
+    """Tasks of one rank in the order it runs them, made as they are asked for. Raises ValueError."""
+    check_shape(stage=stage, stages=stages, micro_batches=micro_batches, virtual_stages=virtual_stages)
+    check_not_interleaved("gpipe", virtual_stages)
+    return _tasks(micro_batches)
+
+
+def _tasks(micro_batches: int) -> Iterator[Task]:
+    for micro_batch in range(micro_batches):
+        yield Task("forward", micro_batch)
+    for micro_batch in range(micro_batches):
+        yield Task("backward", micro_batch)
+
+
+def activations_in_flight(stage: int, stages: int, micro_batches: int, virtual_stages: int = 1) -> float:
+    """Most activations held at once, in units of the stage's activations of one micro-batch: all ``m``."""
+    check_shape(stage=stage, stages=stages, micro_batches=micro_batches, virtual_stages=virtual_stages)
+    check_not_interleaved("gpipe", virtual_stages)
+    return float(micro_batches)
+
+
+def bubble_fraction(stages: int, micro_batches: int, virtual_stages: int = 1) -> float:
+    """Idle time over useful time of a rank, ``(p - 1) / m``, for stages that are alike and sends that are free."""
+    check_shape(stage=0, stages=stages, micro_batches=micro_batches, virtual_stages=virtual_stages)
+    check_not_interleaved("gpipe", virtual_stages)
+    return (stages - 1) / micro_batches

@@ -1,0 +1,151 @@
+"""`Stack`: the software that runs a job. What it fuses, overlaps and launches; dated and sourced.
+
+A release matters as much as a layout (5 to 20 % on the same chips), so every job names its stack and every
+report prints it. Structural switches stand in ``simulator/data/stacks/*.toml``; what was *fitted* for a stack stands
+in a calibration, never here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, get_type_hints
+
+from hwmodels.datafile import DataFileError, TomlFile, did_you_mean, read_toml, unknown_name
+
+ATTENTION_KINDS: Final = ("fused", "unfused")
+GRADIENT_EXCHANGES: Final = ("after", "backward")
+RECOMPUTE_MODES: Final = ("none", "selective", "full")
+SHARDING_MODES: Final = ("none", "zero1", "zero2", "zero3")
+EXCHANGES: Final = ("all_reduce", "parameter_server")
+
+
+class StackError(LookupError):
+    """An unknown stack."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """What runs the job.
+
+    ``attention`` is "fused" (one kernel that skips the masked half) or "unfused" (scores in memory).
+    ``vector_launch_share`` and ``vector_traffic_share``: kernels and bytes of element-wise work against an eager framework that
+    fuses nothing (1.0). ``host_s_per_launch``: the host's time to issue one kernel before any fit [s].
+    ``graph_capture``: the host issues whole graphs, its time vanishes. ``winograd``: 3 x 3 fp32 convolutions may use it.
+    ``gradient_exchange``: "after" the last backward pass or under it ("backward"); ``bucket_byte`` fuses gradients into messages
+    [B]. ``gradient_byte``: what a gradient takes on the wire and in memory; 0 follows the precision recipe [B].
+    ``tensor_overlap``: tensor-parallel exchanges are cut into pieces that hide under the neighbouring product.
+    ``send_overlap``: activations between pipeline stages move while the stage computes.
+    ``recompute``, ``sharding``, ``sequence_parallel``, ``optimizer``: what the stack does unless told.
+    ``matches`` holds regular expressions of (source, software) that recognise the stack in a table of measured runs, and
+    optionally the family of workload they hold for.
+    """
+
+    id: str
+    name: str
+    year: int
+    framework: str
+    family: str
+    source: str
+    attention: str = "fused"
+    vector_launch_share: float = 1.0
+    vector_traffic_share: float = 1.0
+    host_s_per_launch: float = 6e-6
+    graph_capture: bool = False
+    winograd: bool = True
+    gradient_exchange: str = "backward"
+    exchange: str = "all_reduce"
+    bucket_byte: float = 25e6
+    gradient_byte: float = 0.0
+    tensor_overlap: bool = False
+    send_overlap: bool = False
+    recompute: str = "none"
+    sharding: str = "none"
+    sequence_parallel: bool = False
+    optimizer: str = ""
+    framework_reserve_byte: float = 2.0e9
+    note: str = ""
+    matches: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, legal in (
+            ("attention", ATTENTION_KINDS), ("gradient_exchange", GRADIENT_EXCHANGES), ("recompute", RECOMPUTE_MODES),
+            ("sharding", SHARDING_MODES), ("exchange", EXCHANGES),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value not in legal:
+                raise ValueError(f"Stack {self.id!r}: {name} is {value!r}; legal: {', '.join(legal)}.")
+        for name in ("vector_launch_share", "vector_traffic_share", "host_s_per_launch"):
+            if not 0.0 <= getattr(self, name) <= 10.0:
+                raise ValueError(f"Stack {self.id!r}: {name} is {getattr(self, name)!r}; a number from 0 to 10.")
+
+
+def _read(file: TomlFile) -> Stack:
+    """Check one stack file, all its problems together."""
+    hints: Mapping[str, Any] = get_type_hints(Stack)
+    known = [f.name for f in fields(Stack)]
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for key, value in file.data.items():
+        if key == "schema":
+            continue
+        where = f"{file.name}:{file.line_of((key,))}: {key}"
+        if key not in known:
+            problems.append(f"{where}: unknown key.{did_you_mean(key, known)}")
+            continue
+        if key == "matches":
+            values[key] = tuple(tuple(map(str, entry)) for entry in value)
+            continue
+        kind = hints[key]
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            problems.append(f"{where}: {value!r} is not a {kind.__name__}.")
+        values[key] = value
+    problems += [f"{file.name}: {k} is missing." for k in ("id", "name", "year", "framework", "family", "source") if k not in values]
+    if problems:
+        raise DataFileError("\n".join(problems))
+    try:
+        return Stack(**values)
+    except ValueError as error:
+        raise DataFileError(f"{file.name}: {error}") from error
+
+
+@cache
+def _all() -> Mapping[str, Stack]:
+    folder = files("simulator") / "data" / "stacks"
+    stacks = [_read(read_toml(entry)) for entry in sorted(folder.iterdir(), key=lambda e: e.name) if entry.name.endswith(".toml")]
+    return {stack.id: stack for stack in stacks}
+
+
+def stack_ids() -> tuple[str, ...]:
+    """Stacks that ship."""
+    return tuple(_all())
+
+
+def stack(name: str) -> Stack:
+    """One stack by its id; raises `StackError` naming the nearest."""
+    if name not in _all():
+        raise StackError(unknown_name("stack", name, _all()))
+    return _all()[name]
+
+
+@cache
+def resolve_stack(source: str, software: str, family: str) -> str:
+    """The stack that a row of a measured table ran on, "" when none is recognised.
+
+    The most specific match wins: the longest patterns, a match bound to the workload's family before one that is not.
+    """
+    best, found = -1, ""
+    for candidate in _all().values():
+        for source_pattern, software_pattern, *families in candidate.matches:
+            if families and families[0] != family:
+                continue
+            if re.search(source_pattern, source) and re.search(software_pattern, software):
+                specificity = len(source_pattern) + len(software_pattern) + 10 * len(families)
+                if specificity > best:
+                    best, found = specificity, candidate.id
+    return found

@@ -1,0 +1,59 @@
+"""Many measured runs at once: lower them together, price them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from ..analytic import evaluate
+from ..constants import Constants
+from ..kernels.optable import Floats
+from ..lowering import Context, Lowered, join, lower
+from .rows import RunJob
+
+#: Workload families are lowered apart: their block counts differ by a factor of twenty.
+_FAMILIES: Final = ("transformer", "convnet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobTable:
+    """Lowered jobs; ``parts`` pairs the positions of jobs in the given order with their lowered form."""
+
+    size: int
+    parts: tuple[tuple[np.ndarray, Lowered], ...]
+
+    def step_s(self, constants: Constants) -> Floats:
+        """Step time of every job, shape (jobs,) [s]."""
+        result = np.zeros(self.size)
+        for positions, lowered in self.parts:
+            result[positions] = evaluate(lowered, constants).total_s
+        return result
+
+
+def job_table(jobs: Sequence[RunJob]) -> JobTable:
+    """Lower jobs; those of one context and workload share their shapes."""
+    parts: list[tuple[np.ndarray, Lowered]] = []
+    for family in _FAMILIES:
+        groups: dict[tuple[int, Context, bool], list[int]] = {}
+        for position, job in enumerate(jobs):
+            if job.workload.family == family:
+                groups.setdefault((id(job.workload), job.context, job.frozen), []).append(position)
+        if not groups:
+            continue
+        lowered: list[Lowered] = []
+        order: list[int] = []
+        for (_, context, frozen), positions in groups.items():
+            members = [jobs[p] for p in positions]
+            lowered.append(
+                lower(
+                    members[0].workload, context, [m.parallelism for m in members],
+                    shard_ranks=[m.shard_ranks for m in members],
+                    parameter_servers=[m.parameter_servers for m in members], frozen=frozen,
+                )  # fmt: skip
+            )
+            order += positions
+        parts.append((np.array(order), join(lowered)))
+    return JobTable(size=len(jobs), parts=tuple(parts))

@@ -1,0 +1,330 @@
+"""Rows of measured runs -> jobs the simulator can price, or a reason why not.
+
+Only configuration columns are read (`COLUMNS`); the measured value, notes, locators and flags never are. What a row leaves
+open is filled by its stack's habits; every such filling is listed in ``assumed``.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import hwmodels.catalog as hardware
+import workloads.catalog as models
+from workloads.optimizer import optimizer as optimizer_named
+from workloads.precision import recipe as recipe_named
+from workloads.workload import Workload
+
+from ..lowering import Context
+from ..parallelism import Parallelism, ParallelismError
+from ..stack import SHARDING_MODES, Stack, resolve_stack
+from ..stack import stack as stack_named
+from .conventions import convention_of, flop_per_sample
+from .machines import cluster_for
+
+#: Configuration columns that a prediction may look at; nothing else of a row is read.
+COLUMNS: Final = (
+    "era", "source", "year", "model", "model_params", "seq_len", "image_size", "chip", "chip_memory_gb", "num_chips",
+    "chips_per_node", "intra_node_link", "inter_node_link", "software", "precision", "global_batch", "micro_batch", "tp",
+    "pp", "dp", "cp", "ep", "virtual_stages", "schedule", "recompute", "sharding", "sequence_parallel", "optimizer",
+    "allreduce_algorithm", "input_data", "accumulation", "kind", "metric", "unit",
+)  # fmt: skip
+
+#: Metrics that follow from a step time.
+METRICS: Final = (
+    "step_time_s", "tokens_per_s", "samples_per_s", "tokens_per_s_per_chip", "tflops_per_chip", "pflops_total", "mfu",
+)  # fmt: skip
+
+_SHARDING: Final[Mapping[str, str]] = {
+    "none": "none", "zero1": "zero1", "zero2": "zero2", "zero3": "zero3", "fsdp": "zero3", "hsdp": "zero3",
+    "fsdp_shard_grad_op": "zero2",
+}  # fmt: skip
+_RECOMPUTE: Final[Mapping[str, str]] = {"none": "none", "selective": "selective", "full": "full"}
+
+
+class Unsupported(ValueError):
+    """A row that cannot be predicted; the message is the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunJob:
+    """One measured run as a job: what to price and how its step time becomes the row's metric.
+
+    ``value_per_rate`` x (1 / step time) is a rate metric; for "step_time_s" the prediction is the step time itself.
+    ``group`` is (source, model, chip): the unit that is left out in cross-fitting.
+    """
+
+    row: Mapping[str, str]
+    workload: Workload
+    context: Context
+    parallelism: Parallelism
+    shard_ranks: int
+    parameter_servers: int
+    frozen: bool
+    metric: str
+    value_per_rate: float
+    assumed: tuple[str, ...]
+    group: tuple[str, str, str]
+
+    def metric_value(self, step_s: float) -> float:
+        """The row's metric for a step of that length, in the row's own unit."""
+        return step_s if self.metric == "step_time_s" else self.value_per_rate / step_s
+
+    @property
+    def family(self) -> str:
+        """Kind of run that errors are pooled over."""
+        if self.workload.family == "convnet":
+            return "cnn"
+        return "llm" if self.workload.causal else "bert"
+
+
+def read_rows(path: Path) -> Iterator[dict[str, str]]:
+    """Rows of a measured-runs table as they stand."""
+    with path.open(newline="", encoding="utf-8") as file:
+        yield from csv.DictReader(file)
+
+
+def _count(row: Mapping[str, str], name: str) -> int:
+    """A whole number of a row, 0 where it is blank or unreadable."""
+    try:
+        value = float(row.get(name, "") or 0)
+    except ValueError:
+        return 0
+    return int(value) if math.isfinite(value) and value > 0 else 0
+
+
+def resolve(row: Mapping[str, str]) -> RunJob:
+    """The job a row describes; raises `Unsupported` with the reason."""
+    config = {name: (row.get(name) or "").strip() for name in COLUMNS}
+    metric = config["metric"]
+    if metric not in METRICS:
+        raise Unsupported(f"metric {metric!r} does not follow from a step time")
+    assumed: list[str] = []
+    name = models.resolve_model(config["model"])
+    if not name:
+        raise Unsupported(f"model {config['model']!r} is not in the catalogue")
+    workload = _workload(name, config, assumed)
+    chip = _chip(config, assumed)
+    stack_id = resolve_stack(config["source"], config["software"], workload.family)
+    if not stack_id:
+        stack_id = "pytorch-2024" if workload.family == "transformer" else "tf1-horovod"
+        assumed.append(f"stack {stack_id}")
+    stack = stack_named(stack_id)
+    cluster = cluster_for(
+        chip=chip, chips_per_server=_count(config, "chips_per_node"), chips=_count(config, "num_chips"),
+        inside=config["intra_node_link"], outside=config["inter_node_link"], source=config["source"],
+    )  # fmt: skip
+    precision = _precision(config, chip, stack, assumed)
+    recipe = recipe_named(precision)
+    if recipe.matmul not in hardware.chip(chip).peak_flop_per_s:
+        raise Unsupported(f"chip {chip} has no {recipe.matmul} rate")
+    optimizer = _optimizer(config, stack, workload)
+    context = Context(cluster=cluster, stack=stack, recipe=recipe, optimizer=optimizer_named(optimizer))
+    parallelism, batch = _parallelism(config, workload, stack, assumed)
+    if metric == "step_time_s":
+        value = 0.0
+    else:
+        value = _value_per_rate(config, metric, workload, chip, precision, parallelism, batch)
+    servers = re.search(r"(\d+) parameter server", config["allreduce_algorithm"])
+    hybrid = config["sharding"] == "hsdp"
+    return RunJob(
+        row=config, workload=workload, context=context, parallelism=parallelism,
+        shard_ranks=cluster.chips_per_server if hybrid or "InternEvo" in config["source"] else 0,
+        parameter_servers=int(servers.group(1)) if servers else 0, frozen=config["kind"] == "lora", metric=metric,
+        value_per_rate=value, assumed=tuple(assumed), group=(config["source"], config["model"], config["chip"]),
+    )  # fmt: skip
+
+
+def _workload(name: str, config: Mapping[str, str], assumed: list[str]) -> Workload:
+    return _cached_workload(name, *_sample_size(name, config, assumed))
+
+
+@cache
+def _cached_workload(name: str, seq_len: int, image_size: int) -> Workload:
+    if seq_len:
+        return models.model(name, seq_len=seq_len)
+    return models.model(name, image_size=image_size) if image_size else models.model(name)
+
+
+def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tuple[int, int]:
+    """Sequence length and image size of a row, 0 for the model's own."""
+    base = _cached_workload(name, 0, 0)
+    if base.family == "convnet":
+        return 0, _count(config, "image_size")
+    length = _count(config, "seq_len")
+    if not base.causal:
+        if "MLPerf" in config["source"]:
+            # The benchmark drops padding; the mean of its 512-token sequences is about half.
+            assumed.append("mean length 256 of sequences padded to 512")
+            return 256, 0
+        if not length:
+            tuned = config["kind"] == "sft" or "lambdal" in config["source"]
+            length = 384 if tuned else 128
+            assumed.append(f"sequence length {length}")
+        return length, 0
+    if not length:
+        length = base.tokens_per_sample
+        assumed.append(f"sequence length {length}")
+    return length, 0
+
+
+def _chip(config: Mapping[str, str], assumed: list[str]) -> str:
+    memory = float(config["chip_memory_gb"]) if config["chip_memory_gb"] else None
+    found = hardware.resolve_chip(config["chip"], memory_gb=memory, link=config["intra_node_link"])
+    if not found:
+        raise Unsupported(f"chip {config['chip']!r} ({config['chip_memory_gb'] or '?'} GB) is not in the catalogue")
+    if len(found) == 1:
+        return found[0]
+    # A bare name in a table of servers is the module form unless the row says PCIe; of capacities the larger is later.
+    modules = [c for c in found if "pcie" not in c]
+    choice = (modules or list(found))[-1 if int(config["year"] or 0) >= 2022 else 0]
+    assumed.append(f"chip {choice} of {', '.join(found)}")
+    return choice
+
+
+def _precision(config: Mapping[str, str], chip: str, stack: Stack, assumed: list[str]) -> str:
+    word = config["precision"]
+    if word:
+        try:
+            recipe_named(word)
+        except LookupError:
+            raise Unsupported(f"precision {word!r} is not a recipe") from None
+        return word
+    peaks = hardware.chip(chip).peak_flop_per_s
+    word = "bf16" if hardware.chip(chip).kind == "systolic" else "fp16_mixed" if peaks.get("fp16", 0) > 3 * peaks.get("fp32", 1e30) else "fp32"
+    assumed.append(f"precision {word}")
+    return word
+
+
+def _optimizer(config: Mapping[str, str], stack: Stack, workload: Workload) -> str:
+    word = config["optimizer"].lower()
+    for known in ("lamb", "lars", "adam"):
+        if known in word:
+            return known
+    if word.startswith("sgd"):
+        return "momentum"
+    return stack.optimizer or ("momentum" if workload.family == "convnet" else "adam")
+
+
+def _parallelism(
+    config: Mapping[str, str], workload: Workload, stack: Stack, assumed: list[str]
+) -> tuple[Parallelism, float]:
+    """The strategy of a row and the samples its rate counts per step."""
+    chips = _count(config, "num_chips")
+    if not chips:
+        raise Unsupported("the number of chips is not stated")
+    tp, pp, cp = (_count(config, n) or 1 for n in ("tp", "pp", "cp"))
+    if (config["ep"] or "1") not in ("1", "1.0"):
+        raise Unsupported("expert parallelism is not modelled yet")
+    if workload.family == "transformer" and not config["tp"] and chips >= 64 and workload.parameters > 5e9 and stack.sharding != "zero3":
+        raise Unsupported("a large model whose layout is not stated")
+    if chips % (tp * pp * cp):
+        raise Unsupported(f"tp x pp x cp = {tp * pp * cp} does not divide {chips} chips")
+    dp = chips // (tp * pp * cp)
+    global_batch, micro_batch = _batches(config, workload, dp, pp, chips, assumed)
+    micro_batches = max(1, round(global_batch / (dp * micro_batch)))
+    virtual = _count(config, "virtual_stages") or 1
+    blocks = workload.num_blocks
+    if pp == 1 or virtual * pp > max(blocks, 1):
+        virtual = 1
+    schedule = "1f1b"
+    if "gpipe" in config["schedule"].lower():
+        schedule = "gpipe"
+    elif virtual > 1 and micro_batches % pp == 0:
+        schedule = "interleaved"
+    else:
+        if virtual > 1:
+            assumed.append("1F1B: the micro-batches are no multiple of the stages")
+        virtual = 1
+    if config["schedule"].startswith("ZB"):
+        assumed.append("zero-bubble schedule priced as 1F1B")
+    recompute = _RECOMPUTE.get(config["recompute"], "")
+    if not recompute:
+        recompute = stack.recompute if workload.family == "transformer" and workload.causal else "none"
+        if workload.causal:
+            assumed.append(f"recompute {recompute}")
+    sharding = _SHARDING.get(config["sharding"], "")
+    if not sharding:
+        sharding = stack.sharding if workload.causal else "none"
+        if workload.causal:
+            assumed.append(f"sharding {sharding}")
+    if sharding not in SHARDING_MODES:
+        raise Unsupported(f"sharding {config['sharding']!r} is not modelled yet")
+    stated = config["sequence_parallel"].lower()
+    sequence_parallel = tp > 1 and (stated == "yes" or (not stated and stack.sequence_parallel))
+    try:
+        return Parallelism(
+            tp=tp, pp=pp, dp=dp, cp=cp, micro_batch=micro_batch, global_batch=micro_batches * dp * micro_batch,
+            virtual_stages=virtual, schedule=schedule, recompute=recompute, sharding=sharding,
+            sequence_parallel=sequence_parallel,
+        ), global_batch  # fmt: skip
+    except ParallelismError as error:
+        raise Unsupported(str(error)) from None
+
+
+def _batches(
+    config: Mapping[str, str], workload: Workload, dp: int, pp: int, chips: int, assumed: list[str]
+) -> tuple[float, int]:
+    """Samples of one step and of one micro-batch."""
+    total, micro = _count(config, "global_batch"), _count(config, "micro_batch")
+    accumulation = _count(config, "accumulation")
+    if not total and not micro:
+        if workload.family == "convnet":
+            micro = 64 if config["precision"] == "fp32" else 128
+        else:
+            micro = max(1, min(32, round(8 * 1024 / workload.tokens_per_sample)))
+        assumed.append(f"micro-batch {micro}")
+    if not total:
+        total = micro * dp * (accumulation or 1)
+        if pp > 1 and not accumulation:
+            total = micro * dp * 4 * pp
+        assumed.append(f"global batch {total}")
+    if not micro:
+        share = total / dp
+        if accumulation:
+            micro = max(1, round(share / accumulation))
+        elif workload.family == "convnet" or not workload.causal or pp == 1:
+            limit = 10**9 if not workload.causal else max(1, round(16 * 1024 / workload.tokens_per_sample))
+            micro = next(b for b in range(max(1, min(int(share), limit)), 0, -1) if int(share) % b == 0 or b == 1)
+        else:
+            micro = 1
+        if not (workload.family == "convnet" and share == int(share)):
+            assumed.append(f"micro-batch {micro}")
+    return float(total), min(micro, max(1, math.ceil(total / dp)))
+
+
+def _value_per_rate(
+    config: Mapping[str, str], metric: str, workload: Workload, chip: str, precision: str, parallelism: Parallelism,
+    batch: float,
+) -> float:  # fmt: skip
+    """What a row's rate metric is per step and second: rate = value / step time."""
+    chips = _count(config, "num_chips")
+    tokens = batch * (_count(config, "seq_len") or workload.tokens_per_sample)
+    if metric == "samples_per_s":
+        return batch
+    if metric == "tokens_per_s":
+        return tokens
+    if metric == "tokens_per_s_per_chip":
+        return tokens / chips
+    convention = convention_of(config["source"], config["software"])
+    word = convention.mfu if metric == "mfu" else convention.tflops
+    flop = batch * flop_per_sample(workload, word, recompute=parallelism.recompute)
+    if metric == "tflops_per_chip":
+        return flop / chips / 1e12
+    if metric == "pflops_total":
+        return flop / 1e15
+    return flop / chips / hardware.chip(chip).peak(recipe_named(precision).matmul)
+
+
+def replace_config(row: Mapping[str, str], **changes: str) -> dict[str, str]:
+    """A row with some configuration columns replaced."""
+    return {**row, **changes}
+
+
+__all__ = ["COLUMNS", "METRICS", "RunJob", "Unsupported", "read_rows", "replace", "replace_config", "resolve"]

@@ -1,0 +1,270 @@
+"""The event engine against the closed form, against a longest path, and its laws."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.composition import bound
+from simulator.events import simulate
+from simulator.schedules import SCHEDULES, Task
+from simulator.stepspec import PARTS, BlockSpec, StageSpec, StepSpec, StepSpecError
+
+FEW = settings(max_examples=150, deadline=None)
+
+
+def durations(largest: int = 60) -> st.SearchStrategy[int]:
+    return st.integers(0, largest)
+
+
+def blocks() -> st.SearchStrategy[BlockSpec]:
+    return st.builds(
+        BlockSpec,
+        name=st.just("block"),
+        repeat=st.integers(1, 3),
+        forward_ps=durations(),
+        backward_ps=durations(),
+        forward_tensor_ps=durations(9),
+        backward_tensor_ps=durations(9),
+        gather_ps=durations(),
+        reduce_ps=durations(),
+    )
+
+
+def chunks() -> st.SearchStrategy[tuple[BlockSpec, ...]]:
+    return st.lists(blocks(), min_size=1, max_size=3).map(tuple)
+
+
+@st.composite
+def specs(draw: st.DrawFn, *, alike: bool) -> StepSpec:
+    """Any step; alike: the same stage everywhere, the same chunk on each, free sends."""
+    mode = draw(st.sampled_from(["none", "after", "backward", "sharded"]))
+    schedule = draw(st.sampled_from(sorted(SCHEDULES)))
+    stages = 1 if mode == "sharded" else draw(st.integers(1, 5))
+    virtual_stages = draw(st.integers(1, 3)) if schedule == "interleaved" else 1
+    micro_batches = draw(st.integers(1, 9 if schedule != "interleaved" else 3))
+    micro_batches *= stages if schedule == "interleaved" else 1
+
+    def a_stage() -> StageSpec:
+        chunk = draw(chunks())
+        return StageSpec(
+            name="stage",
+            chunks=(chunk,) * virtual_stages if alike else tuple(draw(chunks()) for _ in range(virtual_stages)),
+            reduce_after_ps=draw(durations(300)),
+            optimizer_ps=draw(durations()),
+            update_gather_ps=draw(durations()),
+        )
+
+    return StepSpec(
+        stages=(a_stage(),) * stages if alike else tuple(a_stage() for _ in range(stages)),
+        micro_batches=micro_batches,
+        schedule=schedule,
+        gradient_mode=mode,
+        send_ps=0 if alike else draw(durations(9)),
+        fixed_ps=draw(durations()),
+    )
+
+
+def times(duration: int, spec: StepSpec) -> StepSpec:
+    """The step with all durations multiplied."""
+
+    def of_block(block: BlockSpec) -> BlockSpec:
+        names = [name for name in vars(block) if name.endswith("_ps")]
+        return replace(block, **{name: duration * getattr(block, name) for name in names})
+
+    def of_stage(stage: StageSpec) -> StageSpec:
+        names = [name for name in vars(stage) if name.endswith("_ps")]
+        scaled = {name: duration * getattr(stage, name) for name in names}
+        return replace(stage, chunks=tuple(tuple(map(of_block, chunk)) for chunk in stage.chunks), **scaled)
+
+    return replace(
+        spec,
+        stages=tuple(map(of_stage, spec.stages)),
+        send_ps=duration * spec.send_ps,
+        fixed_ps=duration * spec.fixed_ps,
+    )
+
+
+def longest_path_ps(spec: StepSpec) -> int:
+    """Passes of a step as the longest path through the graph of who waits for whom (mode "none")."""
+    stages, top = len(spec.stages), len(spec.stages) * spec.virtual_stages - 1
+    orders = [
+        list(SCHEDULES[spec.schedule].order(i, stages, spec.micro_batches, spec.virtual_stages)) for i in range(stages)
+    ]
+    places = [{task: place for place, task in enumerate(order)} for order in orders]
+
+    @cache
+    def end(stage: int, place: int) -> int:
+        task = orders[stage][place]
+        here = task.chunk * stages + stage
+        begin = end(stage, place - 1) if place else 0
+        there = here - 1 if task.kind == "forward" else here + 1
+        if 0 <= there <= top:
+            sender = there % stages
+            begin = max(begin, end(sender, places[sender][Task(task.kind, task.micro_batch, there // stages)]))
+        chunk = spec.stages[stage].chunks[task.chunk]
+        if task.kind == "forward":
+            work = sum(b.repeat * (b.forward_ps + b.forward_tensor_ps) for b in chunk)
+        else:
+            work = sum(b.repeat * (b.backward_ps + b.backward_tensor_ps) for b in chunk)
+        sends = stages > 1 and here != (top if task.kind == "forward" else 0)
+        return begin + work + (spec.send_ps if sends else 0)
+
+    return max(end(i, len(order) - 1) for i, order in enumerate(orders))
+
+
+@FEW
+@given(spec=specs(alike=True))
+def test_events_equal_the_closed_form_to_the_tick_where_stages_are_alike(spec: StepSpec) -> None:
+    assert replace(simulate(spec), engine="bound") == bound(spec)
+
+
+@FEW
+@given(spec=specs(alike=False).filter(lambda spec: spec.gradient_mode != "sharded"))
+def test_events_equal_the_longest_path_for_unlike_stages_and_sends(spec: StepSpec) -> None:
+    step = simulate(replace(spec, gradient_mode="none"))
+    assert step.total_ps - step.optimizer_ps - step.fixed_ps == longest_path_ps(spec)
+
+
+@FEW
+@given(spec=specs(alike=False))
+def test_no_part_of_a_step_is_negative(spec: StepSpec) -> None:
+    step = simulate(spec)
+    assert all(getattr(step, f"{part}_ps") >= 0 for part in PARTS)
+    assert step.fixed_ps == spec.fixed_ps
+    assert step.engine == "events"
+
+
+@FEW
+@given(spec=specs(alike=False))
+def test_busy_parts_are_those_of_the_closed_form_even_for_unlike_stages(spec: StepSpec) -> None:
+    step, closed = simulate(spec), bound(spec)
+    for part in ("compute", "tensor", "pipeline", "optimizer", "fixed"):
+        assert step.part_s(part) == closed.part_s(part)
+
+
+@FEW
+@given(spec=specs(alike=False), factor=st.integers(2, 1000))
+def test_scaling_all_durations_scales_every_part(spec: StepSpec, factor: int) -> None:
+    step, scaled = simulate(spec), simulate(times(factor, spec))
+    for part in PARTS:
+        assert getattr(scaled, f"{part}_ps") == factor * getattr(step, f"{part}_ps")
+
+
+@FEW
+@given(spec=specs(alike=False))
+def test_more_micro_batches_never_take_less_time(spec: StepSpec) -> None:
+    more = spec.micro_batches + len(spec.stages)
+    assert simulate(replace(spec, micro_batches=more)).total_ps >= simulate(spec).total_ps
+
+
+@FEW
+@given(spec=specs(alike=False))
+def test_slower_sends_never_take_less_time(spec: StepSpec) -> None:
+    assert simulate(replace(spec, send_ps=spec.send_ps + 7)).total_ps >= simulate(spec).total_ps
+
+
+@FEW
+@given(spec=specs(alike=False).filter(lambda spec: spec.gradient_mode == "backward"))
+def test_overlapped_exchange_lies_between_none_and_all_of_it(spec: StepSpec) -> None:
+    none = simulate(replace(spec, gradient_mode="none")).total_ps
+    exchanged = [sum(b.repeat * b.reduce_ps for b in stage.blocks) for stage in spec.stages]
+    after = tuple(replace(s, reduce_after_ps=r) for s, r in zip(spec.stages, exchanged, strict=True))
+    assert none <= simulate(spec).total_ps
+    assert simulate(spec).total_ps <= simulate(replace(spec, stages=after, gradient_mode="after")).total_ps
+
+
+def one_block(forward: int, backward: int, **more: int) -> StageSpec:
+    block = BlockSpec(name="block", repeat=1, forward_ps=forward, backward_ps=backward, **more)
+    return StageSpec(name="stage", chunks=((block,),))
+
+
+def test_a_step_of_nothing_takes_no_time() -> None:
+    assert simulate(StepSpec(stages=(one_block(0, 0),) * 3, micro_batches=3)).total_ps == 0
+
+
+def test_a_blocking_send_by_hand() -> None:
+    # Two stages, one micro-batch, F = 10, B = 20, send 3: 10 + 3 + 10 + 20 + 3 + 20 = 66.
+    step = simulate(StepSpec(stages=(one_block(10, 20),) * 2, micro_batches=1, send_ps=3))
+    # Seen from stage 0: 30 compute, 3 of sends, 33 idle.
+    assert (step.total_ps, step.compute_ps, step.pipeline_ps, step.bubble_ps) == (66, 30, 3, 33)
+
+
+def test_a_slow_first_stage_hides_the_others_in_1f1b() -> None:
+    # Stage 0: F 0-10, F 10-20; stage 1 is back at 10 + 1 + 2 = 13; B 20-40, B 40-60: never idle.
+    # The closed form adds stage 1's 3 nevertheless.
+    spec = StepSpec(stages=(one_block(10, 20), one_block(1, 2)), micro_batches=2)
+    assert (simulate(spec).total_ps, simulate(spec).bubble_ps, bound(spec).total_ps) == (60, 0, 63)
+
+
+def test_gpipe_follows_the_slowest_forward_and_the_slowest_backward_pass() -> None:
+    # (m - 1) (max F + max B) + sum F + sum B = 3 x (10 + 10) + 12 + 12 = 84; the closed form has 4 x 12 + 12.
+    spec = StepSpec(stages=(one_block(10, 2), one_block(2, 10)), micro_batches=4, schedule="gpipe")
+    assert (simulate(spec).total_ps, bound(spec).total_ps) == (84, 60)
+
+
+def test_gradients_under_a_send_of_the_last_pass_are_hidden() -> None:
+    # Forward 0-10, send 10-13, stage 1 forward 13-23, backward 23-43, send 43-46, stage 0 backward 46-66.
+    # Stage 1 exchanges from 43, beside its send, until 43 + 25 = 68; stage 0 has nothing to exchange.
+    stages = (one_block(10, 20), one_block(10, 20, reduce_ps=25))
+    spec = StepSpec(stages=stages, micro_batches=1, send_ps=3, gradient_mode="backward")
+    assert (simulate(spec).total_ps, simulate(spec).data_ps) == (68, 2)
+
+
+@pytest.mark.parametrize("micro_batches_per_stage", [1, 4, 16])
+@pytest.mark.parametrize("stages", [2, 8, 16])
+def test_heavier_ends_keep_1f1b_within_one_percent_of_the_closed_form(
+    stages: int, micro_batches_per_stage: int
+) -> None:
+    # Embedding 3 % on the first stage, vocabulary head 10 % on the last: the usual way stages are unlike.
+    middle = one_block(1000, 2000)
+    spec = StepSpec(
+        stages=(one_block(1030, 2060), *(middle,) * (stages - 2), one_block(1100, 2200)),
+        micro_batches=micro_batches_per_stage * stages,
+    )
+    assert simulate(spec).total_ps == pytest.approx(bound(spec).total_ps, rel=0.01)
+
+
+@pytest.mark.parametrize("schedule", ["1f1b", "interleaved"])
+@pytest.mark.parametrize("stages", [2, 4, 8, 16])
+def test_sends_of_two_percent_stay_near_the_closed_form(schedule: str, stages: int) -> None:
+    # Interleaving is where the closed form is farthest: a rank that waits anyway hides its sends.
+    chunk = one_block(1000, 2000).chunks[0]
+    stage = StageSpec(name="stage", chunks=(chunk,) * (2 if schedule == "interleaved" else 1))
+    spec = StepSpec(stages=(stage,) * stages, micro_batches=4 * stages, schedule=schedule, send_ps=20)
+    near = 0.01 if schedule == "1f1b" else 0.03
+    assert simulate(spec).total_ps == pytest.approx(bound(spec).total_ps, rel=near)
+
+
+def test_sharding_refuses_a_pipeline() -> None:
+    with pytest.raises(StepSpecError, match='"sharded" with 2 pipeline stages; it needs 1'):
+        simulate(StepSpec(stages=(one_block(1, 2),) * 2, micro_batches=2, gradient_mode="sharded"))
+
+
+@pytest.mark.parametrize("schedule", sorted(SCHEDULES))
+def test_memory_does_not_grow_with_micro_batches(schedule: str) -> None:
+    # A slow last stage lets the first run far ahead in GPipe: what piles up between them is a count.
+    stages = (one_block(1, 2), one_block(5, 10))
+
+    def peak_byte(micro_batches: int) -> int:
+        tracemalloc.start()
+        simulate(StepSpec(stages=stages, micro_batches=micro_batches, schedule=schedule))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak_byte(10)  # imports and caches
+    assert peak_byte(4000) < 2 * peak_byte(40)
+
+
+def test_a_gpt_3_sized_pipeline_keeps_exact_ticks() -> None:
+    # 64 stages x 500 micro-batches, 12 blocks of 1 ms and 2 ms: a step of 20 s in picoseconds, beyond float's digits
+    # once multiplied out; integers stay exact.
+    block = BlockSpec(name="block", repeat=12, forward_ps=10**9 + 1, backward_ps=2 * 10**9 + 1)
+    spec = StepSpec(stages=(StageSpec(name="stage", chunks=((block,),)),) * 64, micro_batches=500)
+    assert simulate(spec).total_ps == 563 * 12 * (3 * 10**9 + 2)

@@ -1,0 +1,159 @@
+"""Imports point one way: leaves know nothing of ours but the reader of data files; nothing runs text as code."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEAVES = ("hwmodels", "topologies", "workloads")
+PACKAGES = (*LEAVES, "simulator")
+OURS = (*PACKAGES, "notebooks", "tests")
+SHARED = "hwmodels.datafile"  # the one module that every leaf may import
+UNSAFE_MODULES = ("pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve")
+UNSAFE_CALLS = ("eval", "exec", "__import__")
+UNSAFE_YAML = ("load", "load_all", "unsafe_load", "unsafe_load_all", "full_load", "full_load_all")
+
+
+def imported(tree):
+    """(line, module) of everything imported; `from a import b` gives a.b, since b may be a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            name = node.args[0] if node.args else None
+            known = isinstance(name, ast.Constant) and isinstance(name.value, str)
+            yield node.lineno, name.value if known else "?"
+
+
+def within(module, parents):
+    return any(module == parent or module.startswith(f"{parent}.") for parent in parents)
+
+
+def forbidden_imports(source, package):
+    """What a file of `package` imports of ours and must not."""
+    legal = {package, SHARED} if package in LEAVES else set(PACKAGES)
+    return [
+        f"line {line}: {package} imports {module}"
+        for line, module in imported(ast.parse(source))
+        if module == "?" or (within(module, OURS) and not within(module, legal))
+    ]
+
+
+def unsafe_uses(source):
+    """Where text or bytes from a file could run as code."""
+    tree = ast.parse(source)
+    found = [f"line {line}: {module}" for line, module in imported(tree) if within(module, UNSAFE_MODULES)]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).removeprefix("builtins.")
+        pickled = any(
+            k.arg == "allow_pickle" and not (isinstance(k.value, ast.Constant) and k.value.value is False)
+            for k in node.keywords
+        )
+        if name in UNSAFE_CALLS or name in {f"yaml.{load}" for load in UNSAFE_YAML} or pickled:
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def files(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_is_looked_at(package):
+    assert ROOT / package / "__init__.py" in files(package)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_point_one_way(package):
+    problems = {
+        str(path.relative_to(ROOT)): found
+        for path in files(package)
+        if (found := forbidden_imports(path.read_text(encoding="utf-8"), package))
+    }
+    assert problems == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_runs_text_as_code(package):
+    problems = {
+        str(path.relative_to(ROOT)): found
+        for path in files(package)
+        if (found := unsafe_uses(path.read_text(encoding="utf-8")))
+    }
+    assert problems == {}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import simulator",
+        "import simulator.stepspec as s",
+        "from simulator import plan",
+        "from hwmodels import Chip",
+        "from hwmodels.chip import Chip",
+        "import hwmodels",
+        "import hwmodels.datafiles",
+        "import numpy, workloads.layer",
+        "def late():\n    from workloads import layer",
+        "import importlib\nimportlib.import_module('simulator.plan')",
+        "from importlib import import_module\nimport_module(name)",
+        "from tests import anything",
+    ],
+)
+def test_a_forbidden_import_planted_in_a_leaf_is_found(planted):
+    assert forbidden_imports(planted, "topologies")
+
+
+@pytest.mark.parametrize(
+    "legal",
+    [
+        "import hwmodels.datafile",
+        "from hwmodels import datafile",
+        "from hwmodels.datafile import DataFileError",
+        "from topologies.topology import Topology",
+        "from .topology import Topology",
+        "import simulators",
+        "import networkx as nx",
+        "'import simulator'",
+    ],
+)
+def test_a_legal_import_in_a_leaf_is_not_found(legal):
+    assert forbidden_imports(legal, "topologies") == []
+
+
+def test_the_simulator_may_import_the_leaves_but_not_the_tests():
+    assert forbidden_imports("import hwmodels, topologies.ring\nfrom workloads import layer", "simulator") == []
+    assert forbidden_imports("import tests.anything", "simulator") == ["line 1: simulator imports tests.anything"]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import cloudpickle as c",
+        "eval('1')",
+        "exec(text)",
+        "builtins.eval(text)",
+        "__import__('os')",
+        "yaml.load(text, Loader=yaml.Loader)",
+        "yaml.unsafe_load(text)",
+        "np.load(path, allow_pickle=True)",
+        "np.load(path, allow_pickle=flag)",
+    ],
+)
+def test_an_unsafe_use_planted_in_a_file_is_found(planted):
+    assert unsafe_uses(planted)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    ["model.eval()", "yaml.safe_load(text)", "np.load(path, allow_pickle=False)", "# eval(text)", "pickles = 3"],
+)
+def test_a_harmless_line_is_not_found(harmless):
+    assert unsafe_uses(harmless) == []
