@@ -18,7 +18,7 @@ from workloads.op import Op
 from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
 
-from .kernels.optable import ATTENTION, BACKWARD, CONV, FORWARD, MATRIX, REPLAY, VECTOR, Floats, Ints, OpTable
+from .kernels.optable import ATTENTION, BACKWARD, CONV, FORWARD, MATRIX, REPLAY, VECTOR, WINOGRAD, Floats, Ints, OpTable
 from .kernels.tiles import systolic_flop, tiled_flop
 from .stack import Stack
 
@@ -29,10 +29,6 @@ ATTENTION_BACKWARD = 2.5
 #: dropout, each reading and writing; backward likewise.
 UNFUSED_SCORE_PASSES_FORWARD = 6.0
 UNFUSED_SCORE_PASSES_BACKWARD = 8.0
-
-#: Arithmetic that Winograd's F(4x4, 3x3) saves as libraries apply it to 3 x 3 stride-1 fp32 convolutions, by pass
-#: (Lavin and Gray 2015, arXiv:1509.09308, give 4 at best; transforms and edges eat into it).
-WINOGRAD_SAVING = {"input": 2.0, "parameter": 1.3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +70,7 @@ class _Rows:
 
     def product(
         self, *, block: int, phase: int, kind: int, rate: int, batch: Floats | float, m: Floats | float,
-        n: Floats | float, k: Floats | float, saving: float = 1.0, extra_byte: Floats | float = 0.0,
+        n: Floats | float, k: Floats | float, extra_byte: Floats | float = 0.0,
     ) -> None:  # fmt: skip
         """One matrix product: its waste on this chip, its operands' traffic."""
         ones = np.ones(len(self.shapes))
@@ -87,7 +83,7 @@ class _Rows:
             work = tiled_flop(batch=batch, m=m, n=n, k=k, cores=ones * self.chip.cores, matrix_unit=matrix_unit)
         byte = self.recipe.storage_byte * batch * (m * k + k * n + m * n) + extra_byte
         self.add(
-            block=block, phase=phase, kind=kind, rate=rate, flop=flop, work=work / saving, byte=byte, launches=1.0
+            block=block, phase=phase, kind=kind, rate=rate, flop=flop, work=work, byte=byte, launches=1.0
         )
 
     def table(self) -> OpTable:
@@ -145,20 +141,18 @@ def _conv(rows: _Rows, block: int, op: Op) -> None:
         rows.stack.winograd and not matrix_unit and rows.chip.kind == "gpu" and tuple(op.kernel) == (3, 3)
         and tuple(op.stride) == (1, 1) and op.batch == 1 and op.c_in >= 16
     )  # fmt: skip
-    saving_input = WINOGRAD_SAVING["input"] if winograd else 1.0
-    saving_parameter = WINOGRAD_SAVING["parameter"] if winograd else 1.0
+    kind = WINOGRAD if winograd else CONV
     rows.product(
-        block=block, phase=FORWARD, kind=CONV, rate=0, batch=op.batch, m=b * op.m, n=op.n, k=padded_k, saving=saving_input
+        block=block, phase=FORWARD, kind=kind, rate=0, batch=op.batch, m=b * op.m, n=op.n, k=padded_k
     )
     if op.input_needs_gradient:
         depth = op.m * op.n * op.k / (in_pixels * op.c_in / op.batch)
         rows.product(
-            block=block, phase=BACKWARD, kind=CONV, rate=0, batch=op.batch, m=b * in_pixels, n=op.c_in / op.batch,
-            k=depth, saving=saving_input,
+            block=block, phase=BACKWARD, kind=kind, rate=0, batch=op.batch, m=b * in_pixels, n=op.c_in / op.batch,
+            k=depth,
         )  # fmt: skip
     rows.product(
-        block=block, phase=BACKWARD, kind=CONV, rate=0, batch=op.batch, m=op.n, n=padded_k, k=b * op.m,
-        saving=saving_parameter,
+        block=block, phase=BACKWARD, kind=kind, rate=0, batch=op.batch, m=op.n, n=padded_k, k=b * op.m,
     )  # fmt: skip
 
 

@@ -46,7 +46,8 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
         chip, stack = context.cluster.chip, context.stack
         words = (context.recipe.matmul, storage_word(context))
         product.append([chip.peak(w) * product_fraction(context, w, constants) for w in words])
-        conv.append(constants.get("conv_fraction", chip.architecture))
+        plain = context.recipe.matmul == "fp32" and chip.architecture not in ("kepler", "pascal")
+        conv.append(constants.get("plain_conv_fraction") if plain else constants.get("conv_fraction", chip.architecture))
         memory.append(chip.memory_bandwidth_byte_per_s * constants.get("memory_fraction", chip.architecture))
         compute.append(constants.get("compute_scale", stack.id))
         traffic.append(stack.vector_traffic_share * constants.get("traffic_scale", stack.id))
@@ -55,6 +56,7 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
     ones = np.ones(len(contexts))
     return Rates(
         product_flop_per_s=np.array(product), conv_fraction=np.array(conv),
+        winograd_saving=ones * constants.get("winograd_saving"),
         attention_fraction=ones * constants.get("attention_fraction"),
         attention_backward_fraction=ones * constants.get("attention_backward_fraction"),
         memory_byte_per_s=np.array(memory), ramp_s=ones * constants.get("kernel_ramp_s"),
@@ -144,15 +146,29 @@ def price(lowered: Lowered, constants: Constants) -> Durations:
     tensor_forward, tensor_backward = _tensor(lowered, network, constants, forward, backward)
     full = recompute == RECOMPUTE_MODES.index("full")
     tensor_backward_s = tensor_backward[shape] + np.where(full, tensor_forward[shape], 0.0)
+    tensor_forward_s = tensor_forward[shape]
+    # Stacks that wait on the host for every tensor-parallel call of a pipeline stage: the host's time shows where the
+    # device is done sooner.
+    wait = np.array([c.stack.pipelined_call_host_s for c in lowered.contexts])[context] * lowered.tp * (lowered.pp > 1)
+    issue_forward, issue_backward = (lowered.forward_calls[shape] * wait[:, None], lowered.backward_calls[shape] * wait[:, None])
+    tensor_forward_s = np.maximum(tensor_forward_s, issue_forward - forward[shape])
+    tensor_backward_s = np.maximum(tensor_backward_s, issue_backward - backward_s)
     gather_s, reduce_s, reduce_after_s, update_gather_s = _gradients(lowered, network)
     boundary = lowered.boundary_byte[shape]
+    chips = lowered.tp * lowered.cp * lowered.pp * lowered.dp
+    stalls = np.array([c.stack.pipeline_stall_chips or 10**9 for c in lowered.contexts])[context]
+    unshared = (lowered.dp > 1) & (lowered.sharding == 0)
+    stall = np.array([c.stack.pipeline_stall_s for c in lowered.contexts])[context] * (1.0 - 1.0 / lowered.pp)
+    stall = np.where((chips >= stalls) | unshared, stall, 0.0)
     distance = (lowered.tp * lowered.cp * lowered.dp).astype(float)
     send = send_s(message_byte=boundary, distance=distance, fabric=network.fabric(context)) * network.scale[context]
     overlap = np.array([c.stack.send_overlap for c in lowered.contexts])[context]
     send = np.where(overlap, np.minimum(send, network.call_s[context]), send) * (lowered.pp > 1)
+    # A stall passes down the pipeline with its micro-batch: every stage sees its share.
+    send = send + np.where(lowered.pp > 1, stall / 2.0, 0.0)
     host = rates.host_s_per_launch[context]
     return Durations(
-        forward_s=forward[shape], backward_s=backward_s, forward_tensor_s=tensor_forward[shape],
+        forward_s=forward[shape], backward_s=backward_s, forward_tensor_s=tensor_forward_s,
         backward_tensor_s=tensor_backward_s, gather_s=gather_s, reduce_s=reduce_s, send_s=np.asarray(send),
         fixed_s=np.asarray(host * constants.get("fixed_launches")), reduce_after_s=reduce_after_s,
         optimizer_s=_optimizer(lowered, rates, constants), update_gather_s=update_gather_s,

@@ -39,6 +39,10 @@ class Stack:
     [B]. ``gradient_byte``: what a gradient takes on the wire and in memory; 0 follows the precision recipe [B].
     ``tensor_overlap``: tensor-parallel exchanges are cut into pieces that hide under the neighbouring product.
     ``send_overlap``: activations between pipeline stages move while the stage computes.
+    ``fp32_is_tf32``: products written as fp32 run in tf32 where the chip has it. ``pipelined_call_host_s``: host time that every
+    tensor-parallel call costs per rank of its group when a pipeline is in use [s]. ``pipeline_stall_s``: what every micro-batch
+    waits at full depth in pipelines of ``pipeline_stall_chips`` chips or more, or whose data-parallel ranks share nothing [s].
+    ``assumed_micro_batch`` and ``assumed_batch_tokens``: the program's own defaults where a run does not state its batch.
     ``recompute``, ``sharding``, ``sequence_parallel``, ``optimizer``: what the stack does unless told.
     ``matches`` holds regular expressions of (source, software) that recognise the stack in a table of measured runs, and
     optionally the family of workload they hold for.
@@ -62,6 +66,12 @@ class Stack:
     gradient_byte: float = 0.0
     tensor_overlap: bool = False
     send_overlap: bool = False
+    fp32_is_tf32: bool = False
+    pipelined_call_host_s: float = 0.0
+    pipeline_stall_s: float = 0.0
+    pipeline_stall_chips: int = 0
+    assumed_micro_batch: int = 0
+    assumed_batch_tokens: int = 0
     recompute: str = "none"
     sharding: str = "none"
     sequence_parallel: bool = False

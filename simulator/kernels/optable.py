@@ -18,11 +18,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Kinds of rows. MATRIX and CONV are products on the matrix (or fused multiply-add) units, ATTENTION is a fused
-#: attention kernel, VECTOR moves bytes.
+#: attention kernel, VECTOR moves bytes; WINOGRAD is a convolution that the Winograd algorithm may serve.
 MATRIX: Final = 0
 CONV: Final = 1
 ATTENTION: Final = 2
 VECTOR: Final = 3
+WINOGRAD: Final = 4
 
 #: Passes. REPLAY is what selective recomputation repeats (the attention core).
 FORWARD: Final = 0
@@ -40,7 +41,7 @@ class OpTable:
 
     ``shape`` and ``block`` say whose time the row adds to and ``phase`` in which pass; ``rate`` is 0 for the
     recipe's product rate ("matmul") and 1 for its storage precision ("plain"). ``flop`` is the nominal work
-    [FLOP]; ``work`` the same with tile, wave and padding waste and the savings of fast algorithms [FLOP];
+    [FLOP]; ``work`` the same with tile, wave and padding waste [FLOP];
     ``byte`` the memory traffic [B]; ``launches`` the kernels a host issues.
     """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .optable import ATTENTION, BACKWARD, CONV, PASSES, VECTOR, Floats, Ints, OpTable
+from .optable import ATTENTION, BACKWARD, CONV, PASSES, VECTOR, WINOGRAD, Floats, Ints, OpTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +15,13 @@ class Rates:
 
     ``product_flop_per_s[:, 0]`` is the rate of large products in the recipe's multiply precision, ``[:, 1]`` in its
     storage precision. ``conv_fraction``, ``attention_fraction`` and ``attention_backward_fraction`` are what
-    convolutions and fused attention reach of it. ``traffic_scale`` multiplies the bytes of element-wise kernels.
+    convolutions and fused attention reach of it;
+    ``winograd_saving`` is how many times fewer products Winograd's algorithm needs. ``traffic_scale`` multiplies the bytes of element-wise kernels.
     """
 
     product_flop_per_s: Floats
     conv_fraction: Floats
+    winograd_saving: Floats
     attention_fraction: Floats
     attention_backward_fraction: Floats
     memory_byte_per_s: Floats
@@ -39,8 +41,10 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
     (rows,). Returns shape (rows,) [s].
     """
     fraction = np.ones(table.rows)
-    conv = table.kind == CONV
+    conv = (table.kind == CONV) | (table.kind == WINOGRAD)
     fraction[conv] = rates.conv_fraction[context[conv]]
+    fast = table.kind == WINOGRAD
+    fraction[fast] *= rates.winograd_saving[context[fast]]
     attention = table.kind == ATTENTION
     forward = attention & (table.phase != BACKWARD)
     backward = attention & (table.phase == BACKWARD)

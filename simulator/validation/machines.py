@@ -53,7 +53,11 @@ def _network(chip: str, count: int, words: str, inside: str) -> tuple[float, str
     """Gbit/s of a server's cards together and the fabric's name, from a row's words."""
     default_gbit, default_fabric = _DEFAULT_NETWORK.get(chip, (100.0, "infiniband-edr"))
     gbit = default_gbit
-    if match := re.search(r"(\d+)x [^0-9]*(?:ConnectX-\d|CX\d)?[^0-9]*(\d+) ?Gb/s per node", words):
+    if match := re.search(r"(\d)x (?:BF3 )?(?:NVIDIA |NDR |Quantum-2 )*(?:ConnectX-7|CX7|NVIDIA Quantum-2)", words):
+        gbit = 400.0 * float(match[1])
+    elif match := re.search(r"(\d)x ConnectX-6", words.split("Compute:")[-1]):
+        gbit = 200.0 * float(match[1])
+    elif match := re.search(r"(\d+)x [^0-9]*(?:ConnectX-\d|CX\d)?[^0-9]*(\d+) ?Gb/s per node", words):
         gbit = float(match[1]) * float(match[2])
     elif match := re.search(r"(\d+) Gb/s per GPU", words):
         gbit = float(match[1]) * count
@@ -69,8 +73,6 @@ def _network(chip: str, count: int, words: str, inside: str) -> tuple[float, str
         gbit = float(match[1])
     elif match := re.search(r"EDR x2", words):
         gbit = 200.0
-    elif match := re.search(r"(\d)x ConnectX-6", words):
-        gbit = 200.0 * float(match[1])
     if "p3.16xlarge" in words + inside or re.search(r"horovod issue|aws-samples/deep|DAWNBench|imagenet18", words):
         gbit, default_fabric = 25.0, "ethernet-cloud"
     if re.search(r"p2\.\d*xlarge|e-bug", words):

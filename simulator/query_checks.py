@@ -1,0 +1,217 @@
+"""Which questions make sense: names that the catalogues hold, counts that go together.
+
+Each check takes the values that were well-formed, puts the catalogue's own name in place of another spelling, and
+yields one line per problem. A check whose values are missing or malformed says nothing; that was said already.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+from hwmodels.datafile import unknown_name
+from workloads import catalog as models
+from workloads.op import WorkloadError
+from workloads.optimizer import optimizer
+from workloads.precision import RECIPES, recipe
+from workloads.workload import Workload
+
+from .cluster import Cluster, UnknownSystemError, system
+from .query import Place, shown
+from .stack import StackError, stack
+
+#: Chips of one sequence that context parallelism may add, at most.
+_MOST_CONTEXT: Final = 8
+
+
+def check(job: dict[str, Any], pins: dict[str, Any], place: Place) -> list[str]:
+    """Every problem of well-formed values; names in `job` are replaced by the catalogue's own."""
+    problems: list[str] = []
+    problems += _named(job, place)
+    workload = _workload(job, place, problems)
+    cluster = system(job["system"]).cluster if "system" in job else None
+    problems += _amounts(job, workload, place)
+    if cluster:
+        problems += _chips(job, cluster, place)
+        problems += _precision(job, cluster, place)
+    if workload and cluster:
+        problems += _batch(job, workload, cluster, place)
+    problems += _pins(job, pins, workload, cluster, place)
+    return problems
+
+
+def _named(job: dict[str, Any], place: Place) -> Iterator[str]:
+    """Look names up; one that is unknown is taken out of `job`, so that later checks leave it alone."""
+    look_up = {
+        "system": lambda name: system(name).cluster.id,
+        "stack": lambda name: stack(name).id,
+        "precision": lambda name: recipe(name).name,
+        "optimizer": lambda name: optimizer(name).name,
+        "model": _model_name,
+    }
+    for key, find in look_up.items():
+        if key not in job:
+            continue
+        try:
+            job[key] = find(job[key])
+        except (UnknownSystemError, StackError, LookupError) as error:
+            text = error.args[0] if error.args else str(error)
+            yield f"{place(('job', key))}: {text}"
+            del job[key]
+
+
+def _model_name(name: str) -> str:
+    found = models.resolve_model(name)
+    if not found:
+        raise LookupError(unknown_name("model", name, models.model_names()))
+    return found
+
+
+def _workload(job: dict[str, Any], place: Place, problems: list[str]) -> Workload | None:
+    """The model with its size of sample; a size it cannot have is a problem of that size."""
+    if "model" not in job:
+        return None
+    try:
+        workload = models.model(job["model"])
+    except WorkloadError as error:
+        problems.append(f"{place(('job', 'model'))}: {error}")
+        return None
+    sizes = {"sequence": "seq_len", "image": "image_size"}
+    for sample, key in sizes.items():
+        if key not in job:
+            continue
+        if workload.sample != sample:
+            problems.append(
+                f"{place(('job', key))}: is {job[key]}, but a sample of {workload.name} is one {workload.sample}; "
+                f"legal: leave it out, or give {sizes[workload.sample]}."
+            )
+            continue
+        try:
+            workload = models.model(job["model"], **{key: job[key]})
+        except WorkloadError as error:
+            problems.append(f"{place(('job', key))}: is {job[key]}: {error}")
+    return workload
+
+
+def _amounts(job: dict[str, Any], workload: Workload | None, place: Place) -> Iterator[str]:
+    """How much data: one measure of it, and one that the model's data can be measured in."""
+    given = [key for key in ("tokens", "samples", "epochs") if key in job]
+    for key in given[1:]:
+        yield f"{place(('job', key))}: is given together with {given[0]}; legal: one of tokens, samples, epochs."
+    if "dataset_samples" in job and "epochs" not in job:
+        yield f"{place(('job', 'dataset_samples'))}: says how long an epoch is, but no epochs are given; legal: with epochs."
+    if workload is None:
+        return
+    if workload.sample == "image" and "tokens" in job:
+        yield f"{place(('job', 'tokens'))}: is given, but {workload.name} is trained on images; legal: samples or epochs."
+    if workload.sample == "sequence" and "epochs" in job and "dataset_samples" not in job:
+        yield (
+            f"{place(('job', 'epochs'))}: needs dataset_samples, the sequences of one epoch; "
+            "legal: both, or tokens or samples instead."
+        )
+
+
+def _chips(job: dict[str, Any], cluster: Cluster, place: Place) -> Iterator[str]:
+    chips, per_server = job.get("chips"), cluster.chips_per_server
+    if chips is None:
+        return
+    if chips > cluster.max_chips:
+        yield (
+            f"{place(('job', 'chips'))}: is {chips}, but {cluster.id} has {cluster.max_chips} chips; "
+            f"legal: 1 to {cluster.max_chips}, leave it out for all."
+        )
+    elif chips > per_server and chips % per_server:
+        below = chips - chips % per_server
+        nearest = " or ".join(str(n) for n in (below, below + per_server) if n <= cluster.max_chips)
+        yield (
+            f"{place(('job', 'chips'))}: is {chips}; beyond one server of {cluster.id} whole servers are taken; "
+            f"legal: a multiple of {per_server}. Nearest: {nearest}."
+        )
+
+
+def _precision(job: dict[str, Any], cluster: Cluster, place: Place) -> Iterator[str]:
+    if "precision" not in job:
+        return
+    rates = cluster.chip.peak_flop_per_s
+    if recipe(job["precision"]).matmul not in rates:
+        legal = [name for name, entry in RECIPES.items() if entry.matmul in rates]
+        yield (
+            f"{place(('job', 'precision'))}: is {shown(job['precision'])}, but {cluster.chip.id} has no rate for "
+            f"{recipe(job['precision']).matmul}; legal: {', '.join(legal)}."
+        )
+
+
+def _batch(job: dict[str, Any], workload: Workload, cluster: Cluster, place: Place) -> Iterator[str]:
+    """Some number of data-parallel ranks must share the batch evenly, and leave no more chips to one replica than
+    the model can be cut over."""
+    chips, batch = job.get("chips", cluster.max_chips), job.get("global_batch")
+    if batch is None or chips > cluster.max_chips:
+        return
+    cuts = 1
+    if workload.family == "transformer":
+        cuts = min(cluster.chips_per_server, chips) * max(workload.num_blocks, 1) * _MOST_CONTEXT
+    if chips // math.gcd(chips, batch) <= cuts:
+        return
+    # The fewest replicas that use all chips, in the numbers that divide them.
+    replicas = min(n for n in _divisors(chips) if chips // n <= cuts)
+    below = batch - batch % replicas
+    nearest = " or ".join(str(n) for n in (below, below + replicas) if n)
+    reason = (
+        f"a {workload.sample} is not cut, so every chip takes its own"
+        if cuts == 1
+        else f"{workload.name} is cut over {cuts} chips at most, so at least {replicas} replicas share the batch"
+    )
+    yield (
+        f"{place(('job', 'global_batch'))}: is {batch}, which {chips} chips cannot share evenly: {reason}; "
+        f"legal: a multiple of {replicas}. Nearest: {nearest}."
+    )
+
+
+def _divisors(number: int) -> list[int]:
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return sorted({*small, *(number // n for n in small)})
+
+
+def _pins(
+    job: dict[str, Any], pins: dict[str, Any], workload: Workload | None, cluster: Cluster | None, place: Place
+) -> Iterator[str]:
+    def at(key: str) -> str:
+        return place(("strategy", key))
+
+    chips = job.get("chips", cluster.max_chips if cluster else None)
+    axes = [key for key in ("tp", "pp", "cp", "dp") if key in pins]
+    product = math.prod(pins[key] for key in axes)
+    words = " x ".join(axes)
+    if axes and chips and (chips % product or (len(axes) == 4 and product != chips)):
+        yield (
+            f"{at(axes[-1])}: {words} = {product}, but the job has {chips} chips; "
+            f"legal: {'exactly' if len(axes) == 4 else 'a divisor of'} {chips}."
+        )
+    batch = job.get("global_batch")
+    share = pins.get("dp", 1) * pins.get("micro_batch", 1)
+    if batch and batch % share:
+        key = "micro_batch" if "micro_batch" in pins else "dp"
+        name = "dp x micro_batch" if "dp" in pins and "micro_batch" in pins else key
+        yield f"{at(key)}: {name} = {share} does not divide the global batch; legal: a divisor of {batch}."
+    if workload is not None and workload.family == "convnet":
+        for key in ("tp", "pp", "cp"):
+            if pins.get(key, 1) != 1:
+                yield f"{at(key)}: is {pins[key]}, but {workload.name} is only trained data-parallel here; legal: 1."
+    elif workload is not None:
+        heads = int(workload.hyper.get("heads", 0) or 0)
+        if heads and heads % pins.get("tp", 1):
+            yield (
+                f"{at('tp')}: is {pins['tp']}, which does not divide the {heads} heads of {workload.name}; "
+                f"legal: {', '.join(str(n) for n in _divisors(heads))}."
+            )
+        if pins.get("pp", 1) > workload.num_blocks:
+            yield f"{at('pp')}: is {pins['pp']}, but {workload.name} has {workload.num_blocks} blocks; legal: at most that."
+    if pins.get("virtual_stages", 1) > 1 and pins.get("pp") == 1:
+        yield f"{at('virtual_stages')}: is {pins['virtual_stages']} with pp = 1; legal: 1, or pp above 1."
+    if pins.get("virtual_stages", 1) > 1 and pins.get("schedule", "interleaved") != "interleaved":
+        yield f"{at('schedule')}: is '{pins['schedule']}' with several virtual stages; legal: interleaved."
+    if pins.get("sequence_parallel") and pins.get("tp") == 1:
+        yield f"{at('sequence_parallel')}: is true with tp = 1; legal: false, or tp above 1."
+    if pins.get("sharding") == "zero3" and pins.get("pp", 1) > 1:
+        yield f"{at('sharding')}: is 'zero3' with pp = {pins['pp']}; legal: none, zero1, zero2, or pp = 1."
