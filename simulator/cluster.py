@@ -117,6 +117,15 @@ def build_cluster(
     )  # fmt: skip
 
 
+def torus_out_byte_per_s(server: Server) -> float:
+    """Nominal rate of the torus links that leave a server's chips, one direction [B/s].
+
+    The chips of a server are a 2 x 2 cut of a two-dimensional torus: half of their links stay inside.
+    """
+    link = hardware.link(server.scale_up_link)
+    return link.bandwidth_byte_per_s * server.scale_up_links_per_chip * server.chips / 2.0
+
+
 _SYSTEM_KEYS: Final = ("schema", "id", "name", "server", "servers", "network", "oversubscription", "out_fabric", "source", "locator", "aliases", "note", "stack")  # fmt: skip
 
 
@@ -145,10 +154,11 @@ def _read_system(file: TomlFile) -> SystemEntry:
         problems.append(f"{file.name}:{file.line_of(('network',))}: network: {network!r}; legal: {', '.join(NETWORKS)}.")
     if problems:
         raise DataFileError("\n".join(problems))
+    server = hardware.server(data["server"])
     cluster = build_cluster(
-        id=data["id"], name=data["name"], server=hardware.server(data["server"]), servers=int(data["servers"]),
-        network=network, oversubscription=float(data.get("oversubscription", 1.0)), out_fabric=data.get("out_fabric", ""),
-        source=data["source"],
+        id=data["id"], name=data["name"], server=server, servers=int(data["servers"]), network=network,
+        oversubscription=float(data.get("oversubscription", 1.0)), out_fabric=data.get("out_fabric", ""),
+        out_byte_per_s=torus_out_byte_per_s(server) if network == "torus" else None, source=data["source"],
     )  # fmt: skip
     return SystemEntry(
         cluster=cluster, aliases=tuple(data.get("aliases", ())), locator=data["locator"], note=data.get("note", "")

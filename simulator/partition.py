@@ -203,7 +203,8 @@ def vector_share(op: Op, shapes: Shapes) -> Floats:
 
 
 def _vector(rows: _Rows, block: int, op: Op) -> None:
-    share = vector_share(op, rows.shapes) * rows.shapes.micro_batch * rows.recipe.storage_byte
+    element = 4.0 if rows.stack.vector_fp32 else rows.recipe.storage_byte
+    share = vector_share(op, rows.shapes) * rows.shapes.micro_batch * element
     rows.add(
         block=block, phase=FORWARD, kind=VECTOR, rate=1, flop=0.0, work=0.0,
         byte=share * (op.read_elements + op.write_elements), launches=float(op.launches),

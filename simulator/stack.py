@@ -39,6 +39,8 @@ class Stack:
     [B]. ``gradient_byte``: what a gradient takes on the wire and in memory; 0 follows the precision recipe [B].
     ``tensor_overlap``: tensor-parallel exchanges are cut into pieces that hide under the neighbouring product.
     ``send_overlap``: activations between pipeline stages move while the stage computes.
+    ``vector_fp32``: element-wise work stays in fp32 under mixed precision. ``mean_length_share``: mean over nominal length of
+    sequences of 512 tokens and more, where padding is dropped or lengths are binned.
     ``fp32_is_tf32``: products written as fp32 run in tf32 where the chip has it. ``pipelined_call_host_s``: host time that every
     tensor-parallel call costs per rank of its group when a pipeline is in use [s]. ``pipeline_stall_s``: what every micro-batch
     waits at full depth in pipelines of ``pipeline_stall_chips`` chips or more, or whose data-parallel ranks share nothing [s].
@@ -57,7 +59,7 @@ class Stack:
     attention: str = "fused"
     vector_launch_share: float = 1.0
     vector_traffic_share: float = 1.0
-    host_s_per_launch: float = 6e-6
+    host_s_per_launch: float = 12e-6
     graph_capture: bool = False
     winograd: bool = True
     gradient_exchange: str = "backward"
@@ -67,6 +69,8 @@ class Stack:
     tensor_overlap: bool = False
     send_overlap: bool = False
     fp32_is_tf32: bool = False
+    vector_fp32: bool = False
+    mean_length_share: float = 1.0
     pipelined_call_host_s: float = 0.0
     pipeline_stall_s: float = 0.0
     pipeline_stall_chips: int = 0

@@ -69,7 +69,7 @@ def _moves(owners: Owners) -> list[tuple[str, ...]]:
 
 def fit(
     step_s: Callable[[Constants], Floats], measured_s: Floats, owners: Owners, groups: Sequence[object], *,
-    start: Mapping[str, float] | None = None, weight: Floats | None = None, max_steps: int = 25, tolerance: float = 1e-4,
+    start: Mapping[str, float] | None = None, weight: Floats | None = None, max_steps: int = 40, tolerance: float = 3e-5,
 ) -> FitResult:  # fmt: skip
     """Fit all constants that the runs touch.
 
@@ -114,16 +114,21 @@ def fit(
         w = base_weight / (1.0 + (r / OUTLIER) ** 2)
         normal = (jacobian * w[:, None]).T @ jacobian + np.diag(1.0 / spread**2)
         gradient = (jacobian * w[:, None]).T @ r + (x - prior) / spread**2
+        # A constant that stands on the edge of its range and is pushed outward stays there for this step.
+        held = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
+        free = np.flatnonzero(~held)
         improved = False
-        for _ in range(6):
-            step = np.linalg.solve(normal + damping * np.diag(np.diag(normal)), gradient)
+        for _ in range(10):
+            inner = normal[np.ix_(free, free)]
+            step = np.zeros(len(keys))
+            step[free] = np.linalg.solve(inner + damping * np.diag(np.diag(inner)), gradient[free])
             candidate = np.clip(x - np.clip(step, -1.0, 1.0), low, high)
             r_new = residual(candidate)
             new = cost(r_new, candidate)
             if new < best:
                 improved = True
                 break
-            damping *= 6.0
+            damping *= 4.0
         if not improved:
             break
         taken += 1

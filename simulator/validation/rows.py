@@ -158,18 +158,19 @@ def _cached_workload(name: str, seq_len: int, image_size: int) -> Workload:
 def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tuple[int, int]:
     """Sequence length and image size of a row, 0 for the model's own."""
     base = _cached_workload(name, 0, 0)
+    stack_id = resolve_stack(config["source"], config["software"], base.family)
+    share = stack_named(stack_id).mean_length_share if stack_id else 1.0
     if base.family == "convnet":
         return 0, _count(config, "image_size")
     length = _count(config, "seq_len")
     if not base.causal:
-        if "MLPerf" in config["source"]:
-            # The benchmark drops padding; the mean of its 512-token sequences is about half.
-            assumed.append("mean length 256 of sequences padded to 512")
-            return 256, 0
         if not length:
             tuned = config["kind"] == "sft" or "lambdal" in config["source"]
-            length = 384 if tuned and "BioBERT" not in config["model"] else 128
+            length = 384 if tuned and "BioBERT" not in config["model"] else 512 if "MLPerf" in config["source"] else 128
             assumed.append(f"sequence length {length}")
+        if length >= 512 and share < 1.0:
+            length = round(length * share)
+            assumed.append(f"mean length {length}: padding is dropped")
         return length, 0
     if not length:
         length = base.tokens_per_sample
