@@ -54,7 +54,8 @@ class LayerRoof:
         return {
             "layer": self.layer, "kind": self.kind, "repeat": self.repeat, "flop": self.flop, "byte": self.byte,
             "intensity_flop_per_byte": self.intensity, "time_s": self.time_s, "peak_flop_per_s": self.peak_flop_per_s,
-            "memory_byte_per_s": self.memory_byte_per_s, "roof_flop_per_s": self.roof_flop_per_s, "share_of_peak": self.share_of_peak, "bound": self.bound,
+            "memory_byte_per_s": self.memory_byte_per_s, "roof_flop_per_s": self.roof_flop_per_s,
+            "share_of_peak": self.share_of_peak, "bound": self.bound,
         }  # fmt: skip
 
 

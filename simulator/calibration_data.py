@@ -1,0 +1,163 @@
+"""Calibration files: fitted constants, the rows they were fitted on, and the record of how far off they were.
+
+A file in ``simulator/data/calibrations`` holds three tables: ``[constants]`` (key -> value), ``[fitted_on]`` (sources and
+row numbers of the measured table) and ``[record]`` (cross-fitted errors, from which intervals come).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from hwmodels.datafile import DataFileError, did_you_mean, read_toml, unknown_name
+
+from .constants import SPECS, Constants, name_of
+
+
+class CalibrationError(LookupError):
+    """An unknown calibration, or one that cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyRecord:
+    """Cross-fitted errors of one kind of run; errors are |ln(predicted / measured)|, quantiles those of ln(measured / predicted)
+    over the spread of its stack."""
+
+    runs: int
+    groups: int
+    macro: float
+    median: float
+    baseline_macro: float
+    spread: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """How far cross-fitted predictions were off, by kind of run and by stack.
+
+    ``stack_spread`` is the root mean square log error of a stack's groups, pulled towards its family's where groups are few.
+    ``largest`` is the largest number of chips each architecture was checked at; ``seen`` the (family, architecture, stack) that were.
+    """
+
+    families: Mapping[str, FamilyRecord] = field(default_factory=dict)
+    stack_spread: Mapping[str, float] = field(default_factory=dict)
+    stack_groups: Mapping[str, int] = field(default_factory=dict)
+    largest: Mapping[str, int] = field(default_factory=dict)
+    seen: frozenset[str] = frozenset()
+
+    def factors(self, family: str, stack: str, *, extrapolated: bool = False) -> tuple[float, float] | None:
+        """(low, high): what a predicted step time is multiplied by for the ends of its 80 % interval; None without a record."""
+        import math
+
+        entry = self.families.get(family)
+        if entry is None:
+            return None
+        spread = self.stack_spread.get(stack, entry.spread) * (1.5 if extrapolated else 1.0)
+        return math.exp(entry.low * spread), math.exp(entry.high * spread)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """One calibration file."""
+
+    name: str
+    constants: Constants
+    record: Record
+    fitted_on: Mapping[str, str]
+
+
+def calibration_names() -> tuple[str, ...]:
+    """Calibrations that ship."""
+    folder = files("simulator") / "data" / "calibrations"
+    return tuple(sorted(e.name.removesuffix(".toml") for e in folder.iterdir() if e.name.endswith(".toml")))
+
+
+@cache
+def load(name: str = "default") -> Calibration:
+    """One calibration by name; raises `CalibrationError` naming the nearest."""
+    if name not in calibration_names():
+        raise CalibrationError(unknown_name("calibration", name, calibration_names()))
+    file = read_toml(files("simulator") / "data" / "calibrations" / f"{name}.toml")
+    data: Mapping[str, Any] = file.data
+    problems: list[str] = []
+    values: dict[str, float] = {}
+    for key, value in data.get("constants", {}).items():
+        where = f"{file.name}:{file.line_of(('constants', key))}: constants.{key}"
+        short = name_of(key)
+        if short not in SPECS:
+            problems.append(f"{where}: no such constant.{did_you_mean(short, SPECS)}")
+        elif not SPECS[short].low * 0.999 <= float(value) <= SPECS[short].high * 1.001:
+            problems.append(f"{where}: {value} is outside {SPECS[short].low} to {SPECS[short].high} {SPECS[short].unit}.")
+        else:
+            values[key] = float(value)
+    if problems:
+        raise DataFileError("\n".join(problems))
+    record = data.get("record", {})
+    return Calibration(
+        name=name, constants=Constants(values=values, name=name, fitted_on=str(data.get("fitted_on", {}).get("what", ""))),
+        record=Record(
+            families={k: FamilyRecord(**v) for k, v in record.get("families", {}).items()},
+            stack_spread=record.get("stack_spread", {}), stack_groups=record.get("stack_groups", {}),
+            largest=record.get("largest", {}), seen=frozenset(record.get("seen", ())),
+        ),
+        fitted_on={k: str(v) for k, v in data.get("fitted_on", {}).items()},
+    )  # fmt: skip
+
+
+def load_constants(name: str = "default") -> Constants:
+    """The fitted constants of a calibration."""
+    return load(name).constants
+
+
+def load_record(name: str = "default") -> Record:
+    """The cross-fitted record of a calibration."""
+    return load(name).record
+
+
+def row_ranges(rows: Iterable[int]) -> str:
+    """Row numbers as "0-4,7,9-12"."""
+    parts: list[str] = []
+    start = previous = None
+    for row in [*sorted(set(rows)), None]:
+        if start is None:
+            start = previous = row
+        elif row is None or previous is None or row != previous + 1:
+            parts.append(f"{start}" if start == previous else f"{start}-{previous}")
+            start = previous = row
+        else:
+            previous = row
+    return ",".join(parts)
+
+
+def to_toml(*, name: str, constants: Constants, record: Record, fitted_on: Mapping[str, str]) -> str:
+    """A calibration as the text of its file; the same values give the same bytes."""
+    lines = [f"# Fitted constants of calibration {name!r}. Made by `trainyard calibrate-runs`; do not edit by hand.", "schema = 1", ""]
+    lines.append("[fitted_on]")
+    lines += [f"{key} = {_string(value)}" for key, value in fitted_on.items()]
+    lines += ["", "[constants]"]
+    for key in sorted(constants.values, key=lambda k: (SPECS[name_of(k)].scope, name_of(k), k)):
+        spec = SPECS[name_of(key)]
+        lines.append(f'"{key}" = {constants.values[key]:.6g}  # {spec.unit}, {spec.low:g} to {spec.high:g}: {spec.meaning}')
+    for family, entry in sorted(record.families.items()):
+        lines += ["", f"[record.families.{family}]"]
+        lines += [f"{f} = {_number(getattr(entry, f))}" for f in FamilyRecord.__dataclass_fields__]
+    for table in ("stack_spread", "stack_groups", "largest"):
+        lines += ["", f"[record.{table}]"]
+        lines += [f'"{key}" = {_number(value)}' for key, value in sorted(getattr(record, table).items())]
+    lines += ["", "[record]"] if False else []
+    text = "\n".join(lines) + "\n"
+    seen = ", ".join(_string(s) for s in sorted(record.seen))
+    return text.replace("\n[record.families.", f"\n[record]\nseen = [{seen}]\n\n[record.families.", 1)
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.5g}" if "." in f"{value:.5g}" or "e" in f"{value:.5g}" else f"{value:.5g}.0"
+
+
+def _string(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
