@@ -19,7 +19,7 @@ from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
 
 from .kernels.optable import ATTENTION, BACKWARD, CONV, FORWARD, MATRIX, REPLAY, VECTOR, WINOGRAD, Floats, Ints, OpTable
-from .kernels.tiles import systolic_flop, tiled_flop
+from .kernels.tiles import alignment_rate, systolic_flop, tiled_flop
 from .stack import Stack
 
 #: Backward work of fused attention against its forward work (five products against two), FlashAttention, arXiv:2205.14135.
@@ -81,6 +81,8 @@ class _Rows:
         else:
             matrix_unit = self.recipe.matmul != "fp32" and self.chip.architecture not in ("kepler", "pascal")
             work = tiled_flop(batch=batch, m=m, n=n, k=k, cores=ones * self.chip.cores, matrix_unit=matrix_unit)
+            if matrix_unit and kind == MATRIX:
+                work = work / alignment_rate(n, k)
         byte = self.recipe.storage_byte * batch * (m * k + k * n + m * n) + extra_byte
         self.add(
             block=block, phase=phase, kind=kind, rate=rate, flop=flop, work=work, byte=byte, launches=1.0

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from hwmodels.datafile import DataFileError, KeyPath, did_you_mean, dotted, read_toml
 
+from .errors import InputError
 from .stack import RECOMPUTE_MODES, SHARDING_MODES
 from .stepspec import SCHEDULES
 
@@ -22,15 +23,8 @@ from .stepspec import SCHEDULES
 Place = Callable[[KeyPath], str]
 
 
-class QueryError(ValueError):
+class QueryError(InputError):
     """A question that cannot be asked. `problems` holds every problem found, one line each."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems: tuple[str, ...] = problems
-
-    def __str__(self) -> str:
-        return "\n".join(self.problems)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,24 @@ def tiled_flop(
     return np.asarray(np.maximum(best, 2.0 * batch * m * n * k))
 
 
+#: Rate of 16-bit matrix-unit products whose row length is a multiple of so many elements and no more: below 8 (16 bytes) loads
+#: are no longer whole vectors and libraries fall back to slower kernels (NVIDIA, Matrix Multiplication Background User's Guide,
+#: section "Tensor Core Requirements"; steps below 8 as the layout scans of BLOOM show, arXiv:2211.05100).
+ALIGNMENT_RATE = ((8, 1.0), (4, 0.45), (2, 0.35), (1, 0.30))
+
+
+def alignment_rate(*lengths: Floats) -> Floats:
+    """Rate of a matrix-unit product against an aligned one, by the worst of its row lengths; shape (rows,)."""
+    worst = np.ones_like(lengths[0])
+    for length in lengths:
+        whole = np.rint(length)
+        rate = np.full_like(worst, ALIGNMENT_RATE[-1][1])
+        for multiple, value in reversed(ALIGNMENT_RATE):
+            rate = np.where(whole % multiple == 0, value, rate)
+        worst = np.minimum(worst, rate)
+    return worst
+
+
 def systolic_flop(*, batch: Floats, m: Floats, n: Floats, k: Floats, side: float) -> Floats:
     """Work a product costs a systolic array of `side` x `side` cells: n and k padded to the array, fill and drain paid.
 

@@ -14,14 +14,15 @@ from hwmodels.facts import Fact, Source
 from hwmodels.link import Link
 from hwmodels.server import Server
 
-from .quantities import byte, digits, many, scaled, seconds
+from ..errors import InputError
+from .quantities import capacity, many, scaled, seconds
 from .tables import table
 
 WIDTH: Final = 100
 KINDS: Final = ("chips", "links", "servers", "systems", "models", "stacks")
 
 
-class CatalogNameError(LookupError):
+class CatalogNameError(InputError):
     """A name that the catalogue does not hold."""
 
 
@@ -53,7 +54,9 @@ class Entry:
     def text(self) -> str:
         """Every field and every fact with its source, ending in a newline."""
         lines = [f"{self.id}: {self.name}"]
-        lines += [f"  {key} = {_word(value)}" for key, value in self.plain.items() if value not in ("", (), None)]
+        for key, value in self.plain.items():
+            if value not in ("", (), None):
+                lines += _fold(f"{key} = {_word(value)}", indent=2)
         for key, fact in self.facts.items():
             lines += _fold(f"{key} = {fact.printed:g} {fact.unit if fact.unit != '1' else ''}".rstrip(), indent=2)
             note = f" ({fact.note})" if fact.note else ""
@@ -113,7 +116,7 @@ def _list_chips() -> Listing:
         word = next((w for w in ("bf16", "fp16", "fp32") if w in chip.peak_flop_per_s), next(iter(chip.peak_flop_per_s)))
         rows.append(
             (
-                chip.id, str(chip.year), f"{scaled(chip.peak(word), 'FLOP/s')} {word}", byte(chip.memory_byte),
+                chip.id, str(chip.year), f"{scaled(chip.peak(word), 'FLOP/s')} {word}", capacity(chip.memory_byte),
                 scaled(chip.memory_bandwidth_byte_per_s, "B/s"), f"{chip.tdp_w:.0f} W", chip.status,
             )
         )  # fmt: skip
@@ -249,7 +252,7 @@ def _systems(name: str) -> tuple[Entry, ...]:
     plain = {
         "server": c.server, "chip": c.chip.id, "chips": c.max_chips, "chips_per_server": c.chips_per_server,
         "network": c.network, "oversubscription": c.oversubscription, "out_fabric": c.out_fabric,
-        "server_network": scaled(c.out_byte_per_s, "B/s"), "aliases": found.aliases, "source": c.source,
+        "out_byte_per_s": c.out_byte_per_s, "aliases": found.aliases, "source": c.source,
         "locator": found.locator, "note": found.note,
     }  # fmt: skip
     return (Entry(id=c.id, name=c.name, plain=plain, facts={}, sources={}),)
@@ -294,7 +297,7 @@ def _word(value: object) -> str:
         return "; ".join(str(item) for item in value)
     if isinstance(value, int) and abs(value) >= 10_000:
         return f"{value:,}"
-    return digits(value, 4) if isinstance(value, float) and value >= 0.001 else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _fold(text: str, *, indent: int) -> list[str]:

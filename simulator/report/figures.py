@@ -94,24 +94,24 @@ def breakdown(report: PlanReport) -> Figure:
 
 
 def memory(report: PlanReport) -> Figure:
-    """Memory of the fullest chip by purpose, one stacked bar per ranked strategy, against the capacity [GB]."""
+    """Memory of the fullest chip by purpose, one stacked bar per ranked strategy, against the capacity [GiB]."""
     places, words = _places(report), _strategies(report)
     purposes = list(report.ranked[0].memory.by_purpose())
     data = [
         {
             "type": "bar", "orientation": "h", "name": purpose, "y": places, "customdata": words,
-            "x": [plan.memory.by_purpose()[purpose] / 1e9 for plan in report.ranked],
+            "x": [plan.memory.by_purpose()[purpose] / 2**30 for plan in report.ranked],
             "marker": {"color": MEMORY_COLOURS[i % len(MEMORY_COLOURS)]},
-            "hovertemplate": f"%{{customdata}}<br>{purpose}: %{{x:.4g}} GB<extra></extra>",
+            "hovertemplate": f"%{{customdata}}<br>{purpose}: %{{x:.4g}} GiB<extra></extra>",
         }
         for i, purpose in enumerate(purposes)
     ]  # fmt: skip
-    capacity = report.ranked[0].memory.capacity_byte / 1e9
+    capacity = report.ranked[0].memory.capacity_byte / 2**30
     return {
         "data": data,
         "layout": _layout(
             barmode="stack", bargap=0.35, height=170 + 42 * len(places),
-            xaxis=_axis("memory [GB]", rangemode="tozero"),
+            xaxis=_axis("memory [GiB]", rangemode="tozero"),
             yaxis=_axis("strategy", autorange="reversed", type="category", ticks=""),
             shapes=[
                 {
@@ -122,7 +122,7 @@ def memory(report: PlanReport) -> Figure:
             annotations=[
                 {
                     "x": capacity, "y": 0, "xref": "x", "yref": "paper", "yanchor": "bottom", "xanchor": "right",
-                    "text": f"capacity {capacity:.4g} GB ", "showarrow": False, "font": {"color": ACCENT},
+                    "text": f"capacity {capacity:.4g} GiB ", "showarrow": False, "font": {"color": ACCENT},
                 }
             ],
         ),  # fmt: skip

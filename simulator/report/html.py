@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..plan_report import PlanReport
 from .figures import Figure, figures
-from .quantities import byte, digits, many, percent, scaled, seconds
+from .quantities import capacity, digits, many, percent, scaled, seconds
 from .text import answer, breakdown_rows, known_error_text, memory_headroom, outcome_rows
 
 POLICY: Final = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
@@ -106,7 +106,7 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
     rows = [
         [
             str(place), seconds(plan.step.total_s), _interval(plan.low_s, plan.high_s), digits(plan.samples_per_s, 4),
-            percent(plan.mfu), percent(plan.hfu), byte(plan.memory.total_byte), plan.parallelism.words(),
+            percent(plan.mfu), percent(plan.hfu), capacity(plan.memory.total_byte), plan.parallelism.words(),
         ]
         for place, plan in enumerate(report.ranked, start=1)
     ]  # fmt: skip
@@ -125,8 +125,8 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
     yield _heading("Memory")
     yield _figure("memory", drawn)
     use = best.memory
-    rows = [[name, byte(amount), percent(amount / use.capacity_byte)] for name, amount in use.by_purpose().items() if amount]
-    rows.append([f"total ({memory_headroom(best)})", byte(use.total_byte), percent(use.total_byte / use.capacity_byte)])
+    rows = [[name, capacity(amount), percent(amount / use.capacity_byte)] for name, amount in use.by_purpose().items() if amount]
+    rows.append([f"total ({memory_headroom(best)})", capacity(use.total_byte), percent(use.total_byte / use.capacity_byte)])
     yield _table(["purpose", "memory", "of capacity"], rows, left=(0,), total=True)
     if "scaling" in drawn:
         yield _heading("Scaling")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..errors import InputError
 
-class OutputError(ValueError):
+
+class OutputError(InputError):
     """A place that nothing can be written to."""
 
 

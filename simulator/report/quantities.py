@@ -68,6 +68,11 @@ def byte(value_byte: float) -> str:
     raise AssertionError("the last unit takes every value")
 
 
+def capacity(value_byte: float) -> str:
+    """What a memory holds or must hold [B] in GiB, as memories are sold: ``80.0 GiB``."""
+    return f"{digits(value_byte / 2**30)} GiB"
+
+
 def energy(value_j: float) -> str:
     """An energy [J] in Wh and its multiples: ``4.10 GWh``."""
     return scaled(value_j / 3600.0, "Wh")

@@ -1,4 +1,4 @@
-"""A plan report as text: the answer first, then what it rests on. Plain ASCII, 100 columns."""
+"""A plan report as text: the answer first, then what it rests on. 100 columns, no markup."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..parallelism import Parallelism
 from ..plan_report import KnownError, Outcome, PlanReport, RankedPlan, SourceLine
 from ..stepspec import PARTS
-from .quantities import apportion, byte, digits, energy, many, money, percent, scaled, seconds
+from .quantities import apportion, capacity, digits, energy, many, money, percent, scaled, seconds
 from .tables import table
 
 WIDTH = 100
@@ -69,7 +69,7 @@ def known_error_text(known: KnownError | None) -> str:
 def memory_headroom(plan: RankedPlan) -> str:
     """What of the chip's memory is left, or by how much it is exceeded."""
     left = plan.memory.capacity_byte - plan.memory.total_byte
-    return f"{byte(left)} free" if left >= 0 else f"{byte(-left)} too much"
+    return f"{capacity(left)} free" if left >= 0 else f"{capacity(-left)} too much"
 
 
 def _answered(report: PlanReport) -> Iterator[tuple[str, Iterable[str]]]:
@@ -143,7 +143,7 @@ def ranking(report: PlanReport) -> list[str]:
     rows = [
         [
             str(place), seconds(plan.step.total_s), *([_interval(plan, "{}", bare=True)] if intervals else []),
-            digits(plan.samples_per_s, 4), percent(plan.mfu), byte(plan.memory.total_byte), plan.parallelism.words(),
+            digits(plan.samples_per_s, 4), percent(plan.mfu), capacity(plan.memory.total_byte), plan.parallelism.words(),
         ]
         for place, plan in enumerate(report.ranked, start=1)
     ]  # fmt: skip
@@ -167,14 +167,14 @@ def _breakdown(plan: RankedPlan) -> list[str]:
 
 
 def _memory(plan: RankedPlan) -> list[str]:
-    capacity = plan.memory.capacity_byte
+    whole = plan.memory.capacity_byte
     rows = [
-        [purpose, byte(amount), percent(amount / capacity), _bar(amount / capacity)]
+        [purpose, capacity(amount), percent(amount / whole), _bar(amount / whole)]
         for purpose, amount in plan.memory.by_purpose().items()
         if amount > 0
     ]
-    rows.append(["total", byte(plan.memory.total_byte), percent(plan.memory.total_byte / capacity), ""])
-    rows.append(["capacity", byte(capacity), "100.0 %", memory_headroom(plan)])
+    rows.append(["total", capacity(plan.memory.total_byte), percent(plan.memory.total_byte / whole), ""])
+    rows.append(["capacity", capacity(whole), "100.0 %", memory_headroom(plan)])
     return table(["purpose", "memory", "of capacity", ""], rows, left=(0, 3), width=WIDTH)
 
 

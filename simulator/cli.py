@@ -1,0 +1,506 @@
+"""The command line: parse, call, print. Results go to standard output, everything else to standard error.
+
+Exit codes: 0 fine, 2 something given cannot be used, 3 nothing fits, 70 a fault of ours, 130 interrupted. Heavy modules
+are imported inside commands, so that help and completion are quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+import click
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from hwmodels.datafile import KeyPath
+
+    from .query import PlanQuery
+
+EXIT_INPUT: Final = 2
+EXIT_NOTHING_FITS: Final = 3
+EXIT_OURS: Final = 70
+EXIT_INTERRUPTED: Final = 130
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Trainyard(click.Group):
+    """The command group, with one place where every error becomes its line and its exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:  # type: ignore[override]
+        for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not end in a traceback
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            code = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except InputError as error:
+            _complain(error.problems)
+            code = EXIT_INPUT
+        except click.ClickException as error:
+            _complain([_one_line(error.format_message())])
+            code = EXIT_INPUT
+        except (click.Abort, KeyboardInterrupt):
+            _complain(["interrupted."])
+            code = EXIT_INTERRUPTED
+        except Exception as error:
+            _complain(_our_fault(error))
+            code = EXIT_OURS
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def main() -> None:
+    """Entry point of the `trainyard` program."""
+    cli()
+
+
+@click.group(cls=Trainyard, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trainyard", prog_name="trainyard")
+def cli() -> None:
+    """Predict what training a neural network at scale takes: step time, memory, money, energy."""
+
+
+# --- the question -------------------------------------------------------------------------------------------------
+
+_FLAGS: Final[Mapping[str, tuple[str, str]]] = {
+    "model": ("NAME", "What is trained; see `trainyard catalog models`."),
+    "system": ("NAME", "Where; see `trainyard catalog systems`."),
+    "chips": ("N", "Chips of the system to use. Default: all."),
+    "global_batch": ("N", "Samples (images, sequences) of one step."),
+    "tokens": ("N", "Train on so many tokens, as 300e9."),
+    "samples": ("N", "Train on so many samples."),
+    "epochs": ("N", "Train for so many passes over the data."),
+    "dataset_samples": ("N", "Samples of one epoch."),
+    "stack": ("NAME", "The software; see `trainyard catalog stacks`."),
+    "precision": ("NAME", "Number formats, as bf16_mixed."),
+    "optimizer": ("NAME", "Update rule, as adam."),
+    "seq_len": ("N", "Tokens of one sequence, instead of the model's own."),
+    "image_size": ("N", "Side of an image in pixels, instead of the model's own."),
+    "top": ("N", "How many strategies to show. Default: 5."),
+}
+
+
+def _asks(*without: str) -> Callable[[F], F]:
+    """The flags of a question, and the file they override. Values are checked together, not by click one by one."""
+
+    def decorate(command: F) -> F:
+        command = click.option(
+            "--set", "pins", multiple=True, metavar="KEY=VALUE", help="Pin a part of the strategy, as tp=8. Repeatable."
+        )(command)
+        for key, (metavar, text) in reversed(_FLAGS.items()):
+            if key not in without:
+                command = click.option(f"--{key.replace('_', '-')}", key, metavar=metavar, help=text)(command)
+        return click.argument("job", required=False, metavar="[JOB.toml]")(command)
+
+    return decorate
+
+
+def _merged(job: str | None, flags: Mapping[str, str | None], pins: Sequence[str]) -> tuple[dict[str, Any], Any, list[str]]:
+    """File and flags as one mapping, how its keys are called in messages, and what is wrong with the flags."""
+    from hwmodels.datafile import dotted
+
+    from .query import read_mapping
+
+    data, file_place = read_mapping(job) if job is not None else ({}, None)
+    tables: dict[str, Any] = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+    names: dict[KeyPath, str] = {}
+    problems: list[str] = []
+
+    def override(table: str, key: str, value: str, name: str) -> None:
+        inner = tables.setdefault(table, {})
+        if isinstance(inner, dict):
+            inner[key] = value
+            names[(table, key)] = name
+
+    measures = ("tokens", "samples", "epochs")
+    if any(flags.get(key) is not None for key in measures) and isinstance(tables.get("job"), dict):
+        for key in (*measures, "dataset_samples"):  # another measure on the command line replaces the file's
+            tables["job"].pop(key, None)
+    for key, value in flags.items():
+        if value is not None:
+            override("job", key, value, f"--{key.replace('_', '-')}")
+    for pin in pins:
+        key, sign, value = pin.partition("=")
+        key = key.strip().replace("-", "_")
+        if not sign or not key:
+            problems.append(f"--set: {ascii(pin)[:80]} is not KEY=VALUE; legal: as in tp=8.")
+        elif ("strategy", key) in names:
+            problems.append(f"--set {key}: is given twice; legal: once.")
+        else:
+            override("strategy", key, value.strip(), f"--set {key}")
+
+    def place(key: KeyPath) -> str:
+        if key in names:
+            return names[key]
+        if file_place is not None:
+            return str(file_place(key))
+        return f"--{str(key[-1]).replace('_', '-')}" if key[0] == "job" and len(key) > 1 else dotted(key)
+
+    return tables, place, problems
+
+
+def _question(job: str | None, flags: Mapping[str, str | None], pins: Sequence[str], *outputs: str | None) -> PlanQuery:
+    """The checked question; with it every place that results will be written to, before any work is done."""
+    from .query import QueryError, query_from_mapping
+
+    problems = _output_problems(job, outputs)
+    query = None
+    try:
+        tables, place, wrong = _merged(job, flags, pins)
+        problems += wrong
+        query = query_from_mapping(tables, where=place)
+    except QueryError as error:
+        problems += error.problems
+    if problems or query is None:
+        raise InputError(*problems)
+    return query
+
+
+def _output_problems(job: str | None, outputs: Iterable[str | None]) -> list[str]:
+    from .report.output import OutputError, require_writable
+
+    problems: list[str] = []
+    seen: dict[str, str] = {} if job is None else {os.path.realpath(job): "the job is read from it"}
+    for path in filter(None, outputs):
+        try:
+            require_writable(path)
+        except OutputError as error:
+            problems += error.problems
+            continue
+        real = os.path.realpath(path)
+        if real in seen and not real.startswith("/dev/"):
+            problems.append(f"{ascii(path)}: cannot be written: {seen[real]}; name another file.")
+        seen[real] = "another result goes there"
+    return problems
+
+
+# --- commands -----------------------------------------------------------------------------------------------------
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+_OUT = click.option("--out", metavar="FILE", help="Write the result there instead of to standard output.")
+
+
+@cli.command()
+@_asks()
+@_JSON
+@click.option("--html", metavar="FILE", help="Write a page with figures too.")
+@_OUT
+def plan(job: str | None, pins: Sequence[str], as_json: bool, html: str | None, out: str | None, **flags: str | None) -> int:
+    """Find the best strategies for a job: how long, how much memory, what it costs, what binds."""
+    query = _question(job, flags, pins, html, out)
+    from .planner import plan as plan_query
+    from .report.output import write_atomically
+
+    report = plan_query(query, with_scaling=html is not None, with_roofline=html is not None)
+    if as_json:
+        from .report.json_form import plan_json
+
+        text = plan_json(report)
+    else:
+        from .report.text import plan_text
+
+        text = plan_text(report, colour=out is None and _colours())
+    if html is not None:
+        from .report.html import plan_html
+
+        write_atomically(html, plan_html(report))
+        _note(f"wrote {html}")
+    _deliver(text, out)
+    return 0 if report.ranked else EXIT_NOTHING_FITS
+
+
+@cli.command()
+@_asks("top", "tokens", "samples", "epochs", "dataset_samples")
+@click.option("--trace", metavar="FILE", help="Write a Chrome trace of the step, for Perfetto.")
+@_JSON
+@_OUT
+def simulate(
+    job: str | None, pins: Sequence[str], trace: str | None, as_json: bool, out: str | None, **flags: str | None
+) -> int:
+    """Run one step event by event, beside the closed form.
+
+    The strategy is what the job pins; what it leaves open is the best found.
+    """
+    query = _question(job, flags, pins, trace, out)
+    from .one_step import simulate_step
+    from .report.step_text import nothing_fits_text, step_mapping, step_text
+
+    step = simulate_step(query, traced=trace is not None)
+    if step.events is None:
+        _deliver(_json({"kind": "simulate", "fits": False, "nearest_fit": step.nearest_fit}) if as_json else nothing_fits_text(step), out)
+        return EXIT_NOTHING_FITS
+    if trace is not None and step.timeline is not None:
+        from .events import write_chrome_trace
+
+        try:
+            write_chrome_trace(step.timeline, trace, metadata={"job": step.job, "strategy": step.strategy})
+        except OSError as error:
+            raise InputError(f"{ascii(trace)}: cannot be written: {error.strerror or error}.") from None
+        _note(f"wrote {trace}; open it in Perfetto")
+    _deliver(_json(step_mapping(step)) if as_json else step_text(step), out)
+    return 0
+
+
+@cli.command()
+@_asks("chips", "top", "tokens", "samples", "epochs", "dataset_samples")
+@click.option("--chips", required=True, metavar="A..B|A,B,C", help="From A to B in powers of two, or a list.")
+@click.option("--mode", type=click.Choice(["strong", "weak"]), default="strong", show_default=True,
+              help="strong: one global batch for all; weak: it grows with the chips.")  # fmt: skip
+@_JSON
+@_OUT
+def scale(
+    job: str | None, pins: Sequence[str], chips: str, mode: str, as_json: bool, out: str | None, **flags: str | None
+) -> int:
+    """Show how a job scales: the best strategy at every number of chips, against the linear line.
+
+    In weak scaling --global-batch is that of the fewest chips. Without it, 32 images or 1 sequence a chip.
+    """
+    counts = _counts(chips)
+    queries, assumed = _points(job, flags, pins, counts, mode, out)
+    from .report.scale_text import ScalePoint, scale_mapping, scale_text
+    from .planner import plan as plan_query
+
+    points = []
+    for query in _progress(queries, "points"):
+        report = plan_query(query)
+        points.append(ScalePoint.of(report))
+    head = points[0].describe(mode)
+    _deliver(_json(scale_mapping(points, mode, assumed)) if as_json else scale_text(points, mode, head, assumed), out)
+    return 0 if any(point.fits for point in points) else EXIT_NOTHING_FITS
+
+
+@cli.command()
+@click.option("--model", required=True, metavar="NAME", help="See `trainyard catalog models`.")
+@click.option("--chip", required=True, metavar="NAME", help="See `trainyard catalog chips`.")
+@click.option("--micro-batch", default=None, metavar="N", help="Samples at a time. Default: 32 images or 1 sequence.")
+@click.option("--precision", metavar="NAME", help="Number formats. Default: the narrowest 16-bit the chip has.")
+@click.option("--stack", metavar="NAME", help="The software. Default: that of a plan on the chip.")
+@click.option("--seq-len", metavar="N", help="Tokens of one sequence.")
+@click.option("--image-size", metavar="N", help="Side of an image in pixels.")
+@_JSON
+@_OUT
+def roofline(as_json: bool, out: str | None, **flags: str | None) -> int:
+    """Set every layer of a model against the roof of a chip."""
+    problems = _output_problems(None, [out])
+    if problems:
+        raise InputError(*problems)
+    from .report.roofline_text import read_roofline_question, roofline_mapping, roofline_text
+
+    found = read_roofline_question(flags)
+    _deliver(_json(roofline_mapping(found)) if as_json else roofline_text(found), out)
+    return 0
+
+
+@cli.command()
+@click.argument("kind", required=False, metavar="[KIND]")
+@click.argument("name", required=False, metavar="[NAME]")
+@_JSON
+def catalog(kind: str | None, name: str | None, as_json: bool) -> int:
+    """List what ships, or show every fact of one entry with its source.
+
+    KIND is chips, links, servers, systems, models or stacks.
+    """
+    from hwmodels.datafile import did_you_mean
+
+    from .report.catalog_text import KINDS, entries, listing
+
+    if kind is None:
+        _deliver(_json({"kinds": list(KINDS)}) if as_json else "".join(f"{word}\n" for word in KINDS), None)
+        return 0
+    if kind not in KINDS:
+        near = did_you_mean(kind, KINDS)
+        raise InputError(f"catalog: there is no kind {ascii(kind)[:80]}; legal: {', '.join(KINDS)}.{near}")
+    if name is None:
+        found = listing(kind)
+        _deliver(_json(list(found.values)) if as_json else found.text(), None)
+        return 0
+    shown = entries(kind, name)
+    _deliver(_json([e.as_mapping() for e in shown]) if as_json else "\n".join(e.text() for e in shown), None)
+    return 0
+
+
+_VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence")
+
+
+@cli.command()
+@click.argument("kind", metavar="KIND")
+@click.argument("file", metavar="FILE.csv")
+@click.option("--out", metavar="PRED.csv", help="Write one prediction per input line there.")
+@click.option("--held-out", is_flag=True, help="Predict every group with constants fitted without it.")
+@click.option("--calibration", default="default", show_default=True, metavar="NAME", help="Fitted constants to use.")
+@_JSON
+def validate(kind: str, file: str, out: str | None, held_out: bool, calibration: str, as_json: bool) -> int:
+    """Compare predictions with measurements. KIND is runs; kernels, collectives and convergence are to come."""
+    from hwmodels.datafile import did_you_mean
+
+    if kind not in _VALIDATE_KINDS:
+        near = did_you_mean(kind, _VALIDATE_KINDS)
+        raise InputError(f"validate: there is no kind {ascii(kind)[:80]}; legal: runs.{near}")
+    if kind != "runs":
+        raise InputError(f"validate: {kind} is not yet supported; legal: runs.")
+    problems = _output_problems(file, [out])
+    if problems:
+        raise InputError(*problems)
+    _deliver(_validated(file, out, held_out=held_out, calibration=calibration, as_json=as_json), None)
+    return 0
+
+
+# --- helpers of commands ------------------------------------------------------------------------------------------
+
+
+def _validated(file: str, out: str | None, *, held_out: bool, calibration: str, as_json: bool) -> str:
+    from pathlib import Path
+
+    from .validation import validate_runs
+
+    summary = validate_runs(Path(file), Path(out) if out else None, held_out=held_out, calibration=calibration)
+    if out:
+        _note(f"wrote {out}")
+    return _json(summary.as_json()) if as_json else summary.text()
+
+
+def _counts(text: str) -> list[int]:
+    """Chip counts of `A..B` (powers of two times A) or `A,B,C`, ascending."""
+    first, dots, last = text.partition("..")
+    parts = [first, last] if dots else text.split(",")
+    legal = "legal: as in 8..2048 or 8,16,32, whole numbers from 1."
+    if not all(part.strip().isascii() and part.strip().isdigit() and len(part) <= 12 for part in parts):
+        raise InputError(f"--chips: is {ascii(text)[:80]}; {legal}")
+    numbers = sorted({int(part) for part in parts})
+    if numbers[0] < 1 or (dots and int(first) > int(last)) or len(numbers) > 64:
+        raise InputError(f"--chips: is {ascii(text)[:80]}; {legal}")
+    if not dots:
+        return numbers
+    counts = [numbers[0]]
+    while counts[-1] * 2 <= numbers[-1]:
+        counts.append(counts[-1] * 2)
+    return counts
+
+
+def _points(
+    job: str | None, flags: Mapping[str, str | None], pins: Sequence[str], counts: Sequence[int], mode: str, out: str | None
+) -> tuple[list[PlanQuery], tuple[str, ...]]:
+    """One question for every number of chips, all their problems together, and what was assumed."""
+    from .query import QueryError, query_from_mapping
+
+    problems = _output_problems(job, [out])
+    tables, place, wrong = _merged(job, flags, pins)
+    problems += wrong
+    inner = tables.setdefault("job", {})
+    assumed: tuple[str, ...] = ()
+    if isinstance(inner, dict) and "global_batch" not in inner:
+        share, sample = _samples_a_chip(inner)
+        inner["global_batch"] = share * (counts[-1] if mode == "strong" else counts[0])
+        many = "most" if mode == "strong" else "fewest"
+        assumed = (f"global batch {inner['global_batch']}: {share} {sample}{'s' if share > 1 else ''} a chip on the {many} chips",)
+
+    def called(key: KeyPath) -> str:
+        return "--chips" if key == ("job", "chips") else str(place(key))
+
+    queries: list[PlanQuery] = []
+    for count in counts:
+        point = {key: dict(value) if isinstance(value, dict) else value for key, value in tables.items()}
+        if isinstance(point["job"], dict):
+            point["job"]["chips"] = count
+            batch = point["job"].get("global_batch")
+            if mode == "weak" and str(batch).isdigit() and len(str(batch)) < 12:
+                grown, rest = divmod(int(str(batch)) * count, counts[0])
+                if rest:
+                    problems.append(f"--chips: {count} is not a multiple of {counts[0]}; weak scaling grows the batch evenly.")
+                    continue
+                point["job"]["global_batch"] = grown
+        try:
+            queries.append(query_from_mapping(point, where=called))
+        except QueryError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
+    return queries, assumed
+
+
+def _samples_a_chip(job: Mapping[str, Any]) -> tuple[int, str]:
+    """What a chip takes when nobody says: enough images to be busy, one sequence."""
+    from workloads.catalog import model, resolve_model
+
+    name = resolve_model(str(job.get("model", "")))
+    return (32, "image") if name and model(name).sample == "image" else (1, "sequence")
+
+
+def _progress(items: Sequence[Any], word: str) -> Iterable[Any]:
+    """The items; meanwhile a bar on a terminal, elsewhere a plain line every ten seconds."""
+    if sys.stderr.isatty():
+        with click.progressbar(items, label=word, file=sys.stderr) as bar:
+            yield from bar
+        return
+    told = time.monotonic()
+    for done, item in enumerate(items):
+        if time.monotonic() - told > 10:
+            _note(f"{done} of {len(items)} {word}")
+            told = time.monotonic()
+        yield item
+
+
+# --- what leaves the program --------------------------------------------------------------------------------------
+
+
+def _json(value: object) -> str:
+    from .report.json_form import dumps
+
+    return value if isinstance(value, str) else dumps(value)
+
+
+def _deliver(text: str, out: str | None) -> None:
+    if out is not None:
+        from .report.output import write_atomically
+
+        write_atomically(out, text)
+        _note(f"wrote {out}")
+        return
+    try:
+        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough. What is still buffered must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise InputError(f"standard output cannot be written: {error.strerror or error}.") from None
+
+
+def _colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _note(text: str) -> None:
+    _complain([text])
+
+
+def _complain(lines: Iterable[str]) -> None:
+    """Lines on standard error, with nothing in them that a terminal obeys."""
+    for line in (part for text in lines for part in text.split("\n")):
+        clean = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        try:
+            sys.stderr.write(f"trainyard: {clean}\n")
+        except OSError:
+            return
+
+
+def _one_line(text: str) -> str:
+    joined = " ".join(text.split())
+    return joined[:1].lower() + joined[1:]
+
+
+def _our_fault(error: Exception) -> list[str]:
+    if os.environ.get("TRAINYARD_DEBUG") == "1":
+        return traceback.format_exc().rstrip().split("\n")
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    said = " ".join(str(error).split())[:200]
+    return [
+        f"a fault of ours: {type(error).__name__}{place}: {said}",
+        "please report it with the command line and `trainyard --version`; TRAINYARD_DEBUG=1 shows the traceback.",
+    ]
