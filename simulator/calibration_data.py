@@ -92,7 +92,9 @@ def load(name: str = "default") -> Calibration:
         if short not in SPECS:
             problems.append(f"{where}: no such constant.{did_you_mean(short, SPECS)}")
         elif not SPECS[short].low * 0.999 <= float(value) <= SPECS[short].high * 1.001:
-            problems.append(f"{where}: {value} is outside {SPECS[short].low} to {SPECS[short].high} {SPECS[short].unit}.")
+            problems.append(
+                f"{where}: {value} is outside {SPECS[short].low} to {SPECS[short].high} {SPECS[short].unit}."
+            )
         else:
             values[key] = float(value)
     if problems:
@@ -136,13 +138,19 @@ def row_ranges(rows: Iterable[int]) -> str:
 
 def to_toml(*, name: str, constants: Constants, record: Record, fitted_on: Mapping[str, str]) -> str:
     """A calibration as the text of its file; the same values give the same bytes."""
-    lines = [f"# Fitted constants of calibration {name!r}. Made by `trainyard calibrate-runs`; do not edit by hand.", "schema = 1", ""]
+    lines = [
+        f"# Fitted constants of calibration {name!r}. Made by `trainyard calibrate-runs`; do not edit by hand.",
+        "schema = 1",
+        "",
+    ]
     lines.append("[fitted_on]")
     lines += [f"{key} = {_string(value)}" for key, value in fitted_on.items()]
     lines += ["", "[constants]"]
     for key in sorted(constants.values, key=lambda k: (SPECS[name_of(k)].scope, name_of(k), k)):
         spec = SPECS[name_of(key)]
-        lines.append(f'"{key}" = {constants.values[key]:.6g}  # {spec.unit}, {spec.low:g} to {spec.high:g}: {spec.meaning}')
+        lines.append(
+            f'"{key}" = {constants.values[key]:.6g}  # {spec.unit}, {spec.low:g} to {spec.high:g}: {spec.meaning}'
+        )
     for family, entry in sorted(record.families.items()):
         lines += ["", f"[record.families.{family}]"]
         lines += [f"{f} = {_number(getattr(entry, f))}" for f in FamilyRecord.__dataclass_fields__]
@@ -156,7 +164,13 @@ def to_toml(*, name: str, constants: Constants, record: Record, fitted_on: Mappi
 
 
 def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.5g}" if "." in f"{value:.5g}" or "e" in f"{value:.5g}" else f"{value:.5g}.0"
+    return (
+        str(value)
+        if isinstance(value, int)
+        else f"{value:.5g}"
+        if "." in f"{value:.5g}" or "e" in f"{value:.5g}"
+        else f"{value:.5g}.0"
+    )
 
 
 def _string(text: str) -> str:

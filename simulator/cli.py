@@ -100,7 +100,9 @@ def _asks(*without: str) -> Callable[[F], F]:
     return decorate
 
 
-def _merged(job: str | None, flags: Mapping[str, str | None], pins: Sequence[str]) -> tuple[dict[str, Any], Any, list[str]]:
+def _merged(
+    job: str | None, flags: Mapping[str, str | None], pins: Sequence[str]
+) -> tuple[dict[str, Any], Any, list[str]]:
     """File and flags as one mapping, how its keys are called in messages, and what is wrong with the flags."""
     from hwmodels.datafile import dotted
 
@@ -190,7 +192,9 @@ _OUT = click.option("--out", metavar="FILE", help="Write the result there instea
 @_JSON
 @click.option("--html", metavar="FILE", help="Write a page with figures too.")
 @_OUT
-def plan(job: str | None, pins: Sequence[str], as_json: bool, html: str | None, out: str | None, **flags: str | None) -> int:
+def plan(
+    job: str | None, pins: Sequence[str], as_json: bool, html: str | None, out: str | None, **flags: str | None
+) -> int:
     """Find the best strategies for a job: how long, how much memory, what it costs, what binds."""
     query = _question(job, flags, pins, html, out)
     from .planner import plan as plan_query
@@ -232,7 +236,12 @@ def simulate(
 
     step = simulate_step(query, traced=trace is not None)
     if step.events is None:
-        _deliver(_json({"kind": "simulate", "fits": False, "nearest_fit": step.nearest_fit}) if as_json else nothing_fits_text(step), out)
+        _deliver(
+            _json({"kind": "simulate", "fits": False, "nearest_fit": step.nearest_fit})
+            if as_json
+            else nothing_fits_text(step),
+            out,
+        )
         return EXIT_NOTHING_FITS
     if trace is not None and step.timeline is not None:
         from .events import write_chrome_trace
@@ -383,7 +392,12 @@ def _counts(text: str) -> list[int]:
 
 
 def _points(
-    job: str | None, flags: Mapping[str, str | None], pins: Sequence[str], counts: Sequence[int], mode: str, out: str | None
+    job: str | None,
+    flags: Mapping[str, str | None],
+    pins: Sequence[str],
+    counts: Sequence[int],
+    mode: str,
+    out: str | None,
 ) -> tuple[list[PlanQuery], tuple[str, ...]]:
     """One question for every number of chips, all their problems together, and what was assumed."""
     from .query import QueryError, query_from_mapping
@@ -397,7 +411,9 @@ def _points(
         share, sample = _samples_a_chip(inner)
         inner["global_batch"] = share * (counts[-1] if mode == "strong" else counts[0])
         many = "most" if mode == "strong" else "fewest"
-        assumed = (f"global batch {inner['global_batch']}: {share} {sample}{'s' if share > 1 else ''} a chip on the {many} chips",)
+        assumed = (
+            f"global batch {inner['global_batch']}: {share} {sample}{'s' if share > 1 else ''} a chip on the {many} chips",
+        )
 
     def called(key: KeyPath) -> str:
         return "--chips" if key == ("job", "chips") else str(place(key))
@@ -411,7 +427,9 @@ def _points(
             if mode == "weak" and str(batch).isdigit() and len(str(batch)) < 12:
                 grown, rest = divmod(int(str(batch)) * count, counts[0])
                 if rest:
-                    problems.append(f"--chips: {count} is not a multiple of {counts[0]}; weak scaling grows the batch evenly.")
+                    problems.append(
+                        f"--chips: {count} is not a multiple of {counts[0]}; weak scaling grows the batch evenly."
+                    )
                     continue
                 point["job"]["global_batch"] = grown
         try:

@@ -147,11 +147,15 @@ def _read_system(file: TomlFile) -> SystemEntry:
         if key not in _SYSTEM_KEYS
     ]
     problems += [
-        f"{file.name}: {key} is missing." for key in ("id", "name", "server", "servers", "source", "locator") if key not in data
+        f"{file.name}: {key} is missing."
+        for key in ("id", "name", "server", "servers", "source", "locator")
+        if key not in data
     ]
     network = data.get("network", "fat_tree")
     if network not in NETWORKS:
-        problems.append(f"{file.name}:{file.line_of(('network',))}: network: {network!r}; legal: {', '.join(NETWORKS)}.")
+        problems.append(
+            f"{file.name}:{file.line_of(('network',))}: network: {network!r}; legal: {', '.join(NETWORKS)}."
+        )
     if problems:
         raise DataFileError("\n".join(problems))
     server = hardware.server(data["server"])
@@ -168,7 +172,9 @@ def _read_system(file: TomlFile) -> SystemEntry:
 @cache
 def _systems() -> Mapping[str, SystemEntry]:
     folder = files("simulator") / "data" / "systems"
-    entries = [_read_system(read_toml(e)) for e in sorted(folder.iterdir(), key=lambda e: e.name) if e.name.endswith(".toml")]
+    entries = [
+        _read_system(read_toml(e)) for e in sorted(folder.iterdir(), key=lambda e: e.name) if e.name.endswith(".toml")
+    ]
     return {entry.cluster.id: entry for entry in entries}
 
 
@@ -185,4 +191,6 @@ def system(name: str) -> SystemEntry:
     for entry in entries.values():
         if name in entry.aliases:
             return entry
-    raise UnknownSystemError(unknown_name("system", name, [*entries, *(a for e in entries.values() for a in e.aliases)]))
+    raise UnknownSystemError(
+        unknown_name("system", name, [*entries, *(a for e in entries.values() for a in e.aliases)])
+    )

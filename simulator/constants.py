@@ -34,8 +34,12 @@ class ConstantSpec:
             raise ValueError(f"ConstantSpec {self.name!r}: needs 0 < low <= prior <= high.")
 
 
-def _spec(name: str, scope: str, unit: str, prior: float, low: float, high: float, spread: float, meaning: str) -> ConstantSpec:
-    return ConstantSpec(name=name, scope=scope, unit=unit, prior=prior, low=low, high=high, spread=spread, meaning=meaning)
+def _spec(
+    name: str, scope: str, unit: str, prior: float, low: float, high: float, spread: float, meaning: str
+) -> ConstantSpec:
+    return ConstantSpec(
+        name=name, scope=scope, unit=unit, prior=prior, low=low, high=high, spread=spread, meaning=meaning
+    )
 
 
 _SPECS: Final = (

@@ -93,7 +93,15 @@ class Lowered:
 
 
 _ABOVE_SHAPES: Final = ("shape_context", "shape_tp", "shape_cp", "shape_sequence_parallel", "boundary_byte")
-_PER_BLOCK: Final = ("forward_calls", "forward_byte", "backward_calls", "backward_byte", "parameters", "context_byte", "repeats")
+_PER_BLOCK: Final = (
+    "forward_calls",
+    "forward_byte",
+    "backward_calls",
+    "backward_byte",
+    "parameters",
+    "context_byte",
+    "repeats",
+)
 
 
 def lower(
@@ -147,7 +155,9 @@ def lower_columns(
     mode = np.where(
         ranks == 1, GRADIENT_MODES.index("none"), GRADIENT_MODES.index("backward" if overlapped else "after")
     )
-    mode = np.where((sharding == SHARDING_MODES.index("zero3")) & (ranks > 1) & (pp == 1), GRADIENT_MODES.index("sharded"), mode)
+    mode = np.where(
+        (sharding == SHARDING_MODES.index("zero3")) & (ranks > 1) & (pp == 1), GRADIENT_MODES.index("sharded"), mode
+    )
     count = len(shapes)
     return Lowered(
         contexts=(context,), block_names=tuple(layer.name for layer in workload.layers), table=table,

@@ -53,7 +53,9 @@ class _Rows:
     recipe: PrecisionRecipe
     shapes: Shapes
     frozen: bool = False
-    columns: dict[str, list[Floats]] = field(default_factory=lambda: {n: [] for n in ("flop", "work", "byte", "launches")})
+    columns: dict[str, list[Floats]] = field(
+        default_factory=lambda: {n: [] for n in ("flop", "work", "byte", "launches")}
+    )
     labels: dict[str, list[int]] = field(default_factory=lambda: {n: [] for n in ("block", "phase", "kind", "rate")})
 
     def add(
@@ -84,21 +86,19 @@ class _Rows:
             if matrix_unit and kind == MATRIX:
                 work = work / alignment_rate(n, k)
         byte = self.recipe.storage_byte * batch * (m * k + k * n + m * n) + extra_byte
-        self.add(
-            block=block, phase=phase, kind=kind, rate=rate, flop=flop, work=work, byte=byte, launches=1.0
-        )
+        self.add(block=block, phase=phase, kind=kind, rate=rate, flop=flop, work=work, byte=byte, launches=1.0)
 
     def table(self) -> OpTable:
         shapes = len(self.shapes)
         rows = len(self.labels["block"])
         label = {name: np.repeat(np.array(values, dtype=np.int64), shapes) for name, values in self.labels.items()}
-        column = {
-            name: np.concatenate(values) if values else np.zeros(0) for name, values in self.columns.items()
-        }
+        column = {name: np.concatenate(values) if values else np.zeros(0) for name, values in self.columns.items()}
         return OpTable(shape=np.tile(np.arange(shapes, dtype=np.int64), rows), **label, **column)
 
 
-def lower_ops(workload: Workload, *, chip: Chip, stack: Stack, recipe: PrecisionRecipe, shapes: Shapes, frozen: bool = False) -> OpTable:
+def lower_ops(
+    workload: Workload, *, chip: Chip, stack: Stack, recipe: PrecisionRecipe, shapes: Shapes, frozen: bool = False
+) -> OpTable:
     """All kernels of one micro-batch on one rank: forward, backward and what selective recomputation replays.
 
     Block g of the table is ``workload.layers[g]`` (ONE repeat of it). With ``frozen`` no parameter
@@ -144,9 +144,7 @@ def _conv(rows: _Rows, block: int, op: Op) -> None:
         and tuple(op.stride) == (1, 1) and op.batch == 1 and op.c_in >= 16
     )  # fmt: skip
     kind = WINOGRAD if winograd else CONV
-    rows.product(
-        block=block, phase=FORWARD, kind=kind, rate=0, batch=op.batch, m=b * op.m, n=op.n, k=padded_k
-    )
+    rows.product(block=block, phase=FORWARD, kind=kind, rate=0, batch=op.batch, m=b * op.m, n=op.n, k=padded_k)
     if op.input_needs_gradient:
         depth = op.m * op.n * op.k / (in_pixels * op.c_in / op.batch)
         rows.product(
@@ -167,9 +165,7 @@ def _attention(rows: _Rows, block: int, op: Op) -> None:
         # A fused causal kernel skips the masked half; the diagonal tiles are paid in full.
         half = 0.5 + 64.0 / keys if op.causal else 1.0
         flop = 4.0 * heads * queries * keys * op.head_dim * min(half, 1.0)
-        byte = element * s.micro_batch / s.tp * op.head_dim * (
-            2.0 * op.heads * queries + 2.0 * op.kv_heads * keys
-        )
+        byte = element * s.micro_batch / s.tp * op.head_dim * (2.0 * op.heads * queries + 2.0 * op.kv_heads * keys)
         launches = 1.0
         for phase, factor in ((FORWARD, 1.0), (BACKWARD, ATTENTION_BACKWARD)):
             rows.add(

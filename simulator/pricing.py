@@ -51,7 +51,9 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
         words = (context.recipe.matmul, storage_word(context))
         product.append([chip.peak(w) * product_fraction(context, w, constants) for w in words])
         plain = context.recipe.matmul == "fp32" and chip.architecture not in ("kepler", "pascal")
-        conv.append(constants.get("plain_conv_fraction") if plain else constants.get("conv_fraction", chip.architecture))
+        conv.append(
+            constants.get("plain_conv_fraction") if plain else constants.get("conv_fraction", chip.architecture)
+        )
         memory.append(chip.memory_bandwidth_byte_per_s * constants.get("memory_fraction", chip.architecture))
         compute.append(constants.get("compute_scale", stack.id))
         traffic.append(stack.vector_traffic_share * constants.get("traffic_scale", stack.id))
@@ -154,7 +156,10 @@ def price(lowered: Lowered, constants: Constants) -> Durations:
     # Stacks that wait on the host for every tensor-parallel call of a pipeline stage: the host's time shows where the
     # device is done sooner.
     wait = np.array([c.stack.pipelined_call_host_s for c in lowered.contexts])[context] * lowered.tp * (lowered.pp > 1)
-    issue_forward, issue_backward = (lowered.forward_calls[shape] * wait[:, None], lowered.backward_calls[shape] * wait[:, None])
+    issue_forward, issue_backward = (
+        lowered.forward_calls[shape] * wait[:, None],
+        lowered.backward_calls[shape] * wait[:, None],
+    )
     tensor_forward_s = np.maximum(tensor_forward_s, issue_forward - forward[shape])
     tensor_backward_s = np.maximum(tensor_backward_s, issue_backward - backward_s)
     gather_s, reduce_s, reduce_after_s, update_gather_s = _gradients(lowered, network)

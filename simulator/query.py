@@ -167,7 +167,9 @@ def query_from_mapping(mapping: Mapping[str, Any], *, where: str | Place) -> Pla
                 problems.append(f"{place((table, key))}: {error}")
     given_job = mapping.get("job", {})
     if isinstance(given_job, Mapping):
-        problems += [f"{place(('job', key))}: is missing; legal: {JOB[key].legal}." for key in REQUIRED if key not in given_job]
+        problems += [
+            f"{place(('job', key))}: is missing; legal: {JOB[key].legal}." for key in REQUIRED if key not in given_job
+        ]
     problems += check(values["job"], values["strategy"], place)
     if problems:
         raise QueryError(*problems)

@@ -158,7 +158,7 @@ def _batch(job: dict[str, Any], workload: Workload, cluster: Cluster, place: Pla
     below = batch - batch % replicas
     nearest = " or ".join(str(n) for n in (below, below + replicas) if n)
     reason = (
-        f"a {workload.sample} is not cut, so every chip takes its own"
+        f"{workload.sample}s are not cut, every chip takes its own"
         if cuts == 1
         else f"{workload.name} is cut over {cuts} chips at most, so at least {replicas} replicas share the batch"
     )

@@ -108,9 +108,18 @@ def layer_roofline(
         intensity = flop / byte if byte else 0.0
         roofs.append(
             LayerRoof(
-                layer=layer.name, kind=layer.kind, repeat=layer.repeat, flop=flop, byte=byte, intensity=intensity,
-                time_s=time_s, peak_flop_per_s=peak, memory_byte_per_s=bandwidth, roof_flop_per_s=min(peak, intensity * bandwidth),
-                share_of_peak=flop / time_s / peak if time_s else 0.0, bound=BOUNDS[int(np.argmax(by_bound))],
+                layer=layer.name,
+                kind=layer.kind,
+                repeat=layer.repeat,
+                flop=flop,
+                byte=byte,
+                intensity=intensity,
+                time_s=time_s,
+                peak_flop_per_s=peak,
+                memory_byte_per_s=bandwidth,
+                roof_flop_per_s=min(peak, intensity * bandwidth),
+                share_of_peak=flop / time_s / peak if time_s else 0.0,
+                bound=BOUNDS[int(np.argmax(by_bound))],
             )  # fmt: skip
         )
     return tuple(roofs)

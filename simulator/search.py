@@ -60,7 +60,9 @@ class Candidates:
 
     def parallelism(self, index: int) -> Parallelism:
         """One strategy as a noun."""
-        numbers = {name: int(self.columns[name][index]) for name in ("tp", "pp", "dp", "cp", "micro_batch", "virtual_stages")}
+        numbers = {
+            name: int(self.columns[name][index]) for name in ("tp", "pp", "dp", "cp", "micro_batch", "virtual_stages")
+        }
         words = {name: legal[self.columns[name][index]] for name, legal in _WORDS.items()}
         return Parallelism(
             **numbers, **words, global_batch=self.global_batch,
@@ -225,7 +227,10 @@ def _options(workload: Workload, stack: Stack, pins: Pins) -> list[tuple[int, in
     if "sequence_parallel" in pins:
         sequences = (bool(pins["sequence_parallel"]),)
     return [
-        (RECOMPUTE_MODES.index(r), SHARDING_MODES.index(s), int(q)) for r in recomputes for s in shardings for q in sequences
+        (RECOMPUTE_MODES.index(r), SHARDING_MODES.index(s), int(q))
+        for r in recomputes
+        for s in shardings
+        for q in sequences
     ]
 
 
@@ -245,7 +250,9 @@ def too_big(candidates: Candidates, memory: MemoryColumns, *, capacity_byte: flo
         nearest = int(members[np.argmin(total[members])])
         groups.append(
             Rejection(
-                limit=f"strategies: memory, mostly {name}", count=len(members), example=candidates.parallelism(nearest),
+                limit=f"strategies: memory, mostly {name}",
+                count=len(members),
+                example=candidates.parallelism(nearest),
                 by=needs(memory.use(nearest, capacity_byte=capacity_byte)),
             )  # fmt: skip
         )

@@ -119,7 +119,11 @@ def _read(file: TomlFile) -> Stack:
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             problems.append(f"{where}: {value!r} is not a {kind.__name__}.")
         values[key] = value
-    problems += [f"{file.name}: {k} is missing." for k in ("id", "name", "year", "framework", "family", "source") if k not in values]
+    problems += [
+        f"{file.name}: {k} is missing."
+        for k in ("id", "name", "year", "framework", "family", "source")
+        if k not in values
+    ]
     if problems:
         raise DataFileError("\n".join(problems))
     try:
@@ -131,7 +135,11 @@ def _read(file: TomlFile) -> Stack:
 @cache
 def _all() -> Mapping[str, Stack]:
     folder = files("simulator") / "data" / "stacks"
-    stacks = [_read(read_toml(entry)) for entry in sorted(folder.iterdir(), key=lambda e: e.name) if entry.name.endswith(".toml")]
+    stacks = [
+        _read(read_toml(entry))
+        for entry in sorted(folder.iterdir(), key=lambda e: e.name)
+        if entry.name.endswith(".toml")
+    ]
     return {stack.id: stack for stack in stacks}
 
 

@@ -113,7 +113,9 @@ class StepSpec:
         if self.schedule not in SCHEDULES:
             raise StepSpecError(f"StepSpec.schedule is {self.schedule!r}; legal: {', '.join(SCHEDULES)}.")
         if self.gradient_mode not in GRADIENT_MODES:
-            raise StepSpecError(f"StepSpec.gradient_mode is {self.gradient_mode!r}; legal: {', '.join(GRADIENT_MODES)}.")
+            raise StepSpecError(
+                f"StepSpec.gradient_mode is {self.gradient_mode!r}; legal: {', '.join(GRADIENT_MODES)}."
+            )
         chunk_counts = {len(stage.chunks) for stage in self.stages}
         if len(chunk_counts) > 1:
             raise StepSpecError(f"StepSpec: stages have {sorted(chunk_counts)} chunks; all must have the same number.")

@@ -57,9 +57,7 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
     return np.asarray(table.launches * rates.ramp_s[context] + np.maximum(arithmetic, traffic))
 
 
-def block_seconds(
-    table: OpTable, rates: Rates, shape_context: Ints, blocks: int
-) -> tuple[Floats, Floats]:
+def block_seconds(table: OpTable, rates: Rates, shape_context: Ints, blocks: int) -> tuple[Floats, Floats]:
     """Device and host time of every block of every shape, by pass.
 
     ``shape_context`` has shape (shapes,). Returns two arrays of shape (PASSES, shapes, blocks) [s]: device time and

@@ -48,7 +48,12 @@ def amount(
         return None
     if len(given) > 1:
         raise OutcomeError(f"amount of data: {' and '.join(given)} are given; legal: one of tokens, samples, epochs.")
-    for name, value in (("tokens", tokens), ("samples", samples), ("epochs", epochs), ("dataset_samples", dataset_samples)):
+    for name, value in (
+        ("tokens", tokens),
+        ("samples", samples),
+        ("epochs", epochs),
+        ("dataset_samples", dataset_samples),
+    ):
         if not (math.isfinite(value) and value >= 0):
             raise OutcomeError(f"amount of data: {name} is {value!r}; a number above 0.")
     if global_batch < 1:
@@ -56,7 +61,9 @@ def amount(
     assumed = ""
     if tokens:
         if workload.sample != "sequence":
-            raise OutcomeError(f"amount of data: tokens are given, but {workload.name} trains on images; legal: samples, epochs.")
+            raise OutcomeError(
+                f"amount of data: tokens are given, but {workload.name} trains on images; legal: samples, epochs."
+            )
         samples = tokens / workload.tokens_per_sample
     elif epochs:
         size = dataset_samples

@@ -113,7 +113,9 @@ def _list_chips() -> Listing:
     chips = [hardware.chip(id) for id in hardware.chip_ids()]
     rows, values = [], []
     for chip in chips:
-        word = next((w for w in ("bf16", "fp16", "fp32") if w in chip.peak_flop_per_s), next(iter(chip.peak_flop_per_s)))
+        word = next(
+            (w for w in ("bf16", "fp16", "fp32") if w in chip.peak_flop_per_s), next(iter(chip.peak_flop_per_s))
+        )
         rows.append(
             (
                 chip.id, str(chip.year), f"{scaled(chip.peak(word), 'FLOP/s')} {word}", capacity(chip.memory_byte),
@@ -149,12 +151,25 @@ def _list_servers() -> Listing:
     return Listing(
         header=("server", "chips", "scale-up", "network cards", "name"),
         rows=tuple(
-            (s.id, f"{s.chips} x {s.chip}", s.scale_up_link or "-", f"{s.nics} x {s.nic_link}" if s.nics else "-", s.name)
+            (
+                s.id,
+                f"{s.chips} x {s.chip}",
+                s.scale_up_link or "-",
+                f"{s.nics} x {s.nic_link}" if s.nics else "-",
+                s.name,
+            )
             for s in servers
         ),
         left=(0, 1, 2, 3, 4),
         values=tuple(
-            {"id": s.id, "name": s.name, "chip": s.chip, "chips": s.chips, "scale_up_link": s.scale_up_link, "nics": s.nics}
+            {
+                "id": s.id,
+                "name": s.name,
+                "chip": s.chip,
+                "chips": s.chips,
+                "scale_up_link": s.scale_up_link,
+                "nics": s.nics,
+            }
             for s in servers
         ),
     )
@@ -192,7 +207,9 @@ def _list_models() -> Listing:
                 "aliases": list(entry.aliases), "source": workload.source,
             }
         )  # fmt: skip
-    return Listing(header=("model", "family", "parameters", "source"), rows=tuple(rows), left=(0, 1, 3), values=tuple(values))
+    return Listing(
+        header=("model", "family", "parameters", "source"), rows=tuple(rows), left=(0, 1, 3), values=tuple(values)
+    )
 
 
 def _list_stacks() -> Listing:
@@ -217,7 +234,12 @@ def _hardware_entry(found: Chip | Link | Server) -> Entry:
     elif isinstance(found, Link):
         plain |= {"family": found.family}
     else:
-        plain |= {"chip": found.chip, "scale_up": found.scale_up, "scale_up_link": found.scale_up_link, "nic_link": found.nic_link}
+        plain |= {
+            "chip": found.chip,
+            "scale_up": found.scale_up,
+            "scale_up_link": found.scale_up_link,
+            "nic_link": found.nic_link,
+        }
     prices = () if isinstance(found, Link) else tuple(
         (f"rent {p.usd_per_chip_hour:g} USD per chip-hour" if p.usd_per_chip_hour is not None else f"buy {p.usd:,.0f} USD")
         + f", {p.date}, {p.region}: {p.source} [{p.source_kind}], {p.locator}"

@@ -86,7 +86,9 @@ def breakdown(report: PlanReport) -> Figure:
     return {
         "data": data,
         "layout": _layout(
-            barmode="stack", bargap=0.35, height=170 + 42 * len(places),
+            barmode="stack",
+            bargap=0.35,
+            height=170 + 42 * len(places),
             xaxis=_axis("time of one step [s]", rangemode="tozero"),
             yaxis=_axis("strategy", autorange="reversed", type="category", ticks=""),
         ),  # fmt: skip
@@ -110,19 +112,34 @@ def memory(report: PlanReport) -> Figure:
     return {
         "data": data,
         "layout": _layout(
-            barmode="stack", bargap=0.35, height=170 + 42 * len(places),
+            barmode="stack",
+            bargap=0.35,
+            height=170 + 42 * len(places),
             xaxis=_axis("memory [GiB]", rangemode="tozero"),
             yaxis=_axis("strategy", autorange="reversed", type="category", ticks=""),
             shapes=[
                 {
-                    "type": "line", "xref": "x", "yref": "paper", "x0": capacity, "x1": capacity, "y0": 0, "y1": 1,
+                    "type": "line",
+                    "xref": "x",
+                    "yref": "paper",
+                    "x0": capacity,
+                    "x1": capacity,
+                    "y0": 0,
+                    "y1": 1,
                     "line": {"color": ACCENT, "width": 2, "dash": "dash"},
                 }
             ],
             annotations=[
                 {
-                    "x": capacity, "y": 0, "xref": "x", "yref": "paper", "yanchor": "bottom", "xanchor": "right",
-                    "text": f"capacity {capacity:.4g} GiB ", "showarrow": False, "font": {"color": ACCENT},
+                    "x": capacity,
+                    "y": 0,
+                    "xref": "x",
+                    "yref": "paper",
+                    "yanchor": "bottom",
+                    "xanchor": "right",
+                    "text": f"capacity {capacity:.4g} GiB ",
+                    "showarrow": False,
+                    "font": {"color": ACCENT},
                 }
             ],
         ),  # fmt: skip

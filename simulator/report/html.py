@@ -91,7 +91,11 @@ def _sections(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
     if report.rejected:
         yield _heading("What was rejected")
         rows = [
-            [f"{group.count:,}", group.limit, "; ".join(filter(None, (group.example and group.example.words(), group.by)))]
+            [
+                f"{group.count:,}",
+                group.limit,
+                "; ".join(filter(None, (group.example and group.example.words(), group.by))),
+            ]
             for group in report.rejected
         ]
         yield _table(["count", "first limit broken", "nearest, and by how much"], rows, left=(1, 2))
@@ -100,7 +104,9 @@ def _sections(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
 
 def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
     best = report.ranked[0]
-    yield _pairs([("best strategy", best.parallelism.words()), *(outcome_rows(report, best.outcome) if best.outcome else [])])
+    yield _pairs(
+        [("best strategy", best.parallelism.words()), *(outcome_rows(report, best.outcome) if best.outcome else [])]
+    )
     yield _heading("Strategies")
     yield f"<p class='note'>The best {len(report.ranked)} of {report.fitting:,} that fit, out of {report.searched:,}.</p>"
     rows = [
@@ -117,7 +123,12 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
     yield f"<p>{escape(report.binds)}</p>" if report.binds else ""
     if report.gains:
         rows = [
-            [f"2x {g.resource}", seconds(g.step_s), f"{g.speedup:.2f}x", g.parallelism.words() if g.parallelism else g.note]
+            [
+                f"2x {g.resource}",
+                seconds(g.step_s),
+                f"{g.speedup:.2f}x",
+                g.parallelism.words() if g.parallelism else g.note,
+            ]
             for g in report.gains
         ]
         yield "<p>What twice as much of one thing would do:</p>"
@@ -125,14 +136,21 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
     yield _heading("Memory")
     yield _figure("memory", drawn)
     use = best.memory
-    rows = [[name, capacity(amount), percent(amount / use.capacity_byte)] for name, amount in use.by_purpose().items() if amount]
-    rows.append([f"total ({memory_headroom(best)})", capacity(use.total_byte), percent(use.total_byte / use.capacity_byte)])
+    rows = [
+        [name, capacity(amount), percent(amount / use.capacity_byte)]
+        for name, amount in use.by_purpose().items()
+        if amount
+    ]
+    rows.append(
+        [f"total ({memory_headroom(best)})", capacity(use.total_byte), percent(use.total_byte / use.capacity_byte)]
+    )
     yield _table(["purpose", "memory", "of capacity"], rows, left=(0,), total=True)
     if "scaling" in drawn:
         yield _heading("Scaling")
         yield _figure("scaling", drawn)
         rows = [
-            [f"{p['chips']:,.0f}", seconds(p["step_s"]), f"{p['speedup']:.2f}x", percent(p["efficiency"])] for p in report.scaling
+            [f"{p['chips']:,.0f}", seconds(p["step_s"]), f"{p['speedup']:.2f}x", percent(p["efficiency"])]
+            for p in report.scaling
         ]
         yield _table(["chips", "step", "speed-up", "efficiency"], rows, left=())
     yield _heading("Utilisation")
@@ -140,7 +158,10 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
         yield _figure("roofline", drawn)
     yield _pairs(
         [
-            ("MFU", f"{percent(best.mfu)} of {scaled(report.peak_flop_per_s, 'FLOP/s')} a chip, dense {report.peak_word} peak"),
+            (
+                "MFU",
+                f"{percent(best.mfu)} of {scaled(report.peak_flop_per_s, 'FLOP/s')} a chip, dense {report.peak_word} peak",
+            ),
             ("MFU, full attention", percent(best.mfu_full_attention)),
             ("HFU", f"{percent(best.hfu)}, recomputation counted"),
             ("convention", report.mfu_convention),
@@ -166,7 +187,10 @@ def _basis(report: PlanReport) -> Iterator[str]:
             yield _list(texts)
     if report.sources:
         yield _heading("Sources")
-        rows = [[line.quantity, line.printed, ", ".join(filter(None, (line.source, line.locator))), line.kind] for line in report.sources]
+        rows = [
+            [line.quantity, line.printed, ", ".join(filter(None, (line.source, line.locator))), line.kind]
+            for line in report.sources
+        ]
         yield _table(["quantity", "as printed", "where", "kind"], rows, left=(0, 1, 2, 3))
     yield "<footer><p>Made by Trainyard. The page holds all it shows and asks nothing of the network.</p></footer>"
 
@@ -205,7 +229,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequen
 
     head = f"<thead><tr>{cells(header, 'th')}</tr></thead>"
     body = "".join(
-        f"<tr{' class=total' if total and i == len(rows) - 1 else ''}>{cells(row, 'td')}</tr>" for i, row in enumerate(rows)
+        f"<tr{' class=total' if total and i == len(rows) - 1 else ''}>{cells(row, 'td')}</tr>"
+        for i, row in enumerate(rows)
     )
     return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
 

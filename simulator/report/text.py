@@ -98,12 +98,15 @@ def _unanswered(report: PlanReport) -> Iterator[tuple[str, Iterable[str]]]:
 
 def _basis(report: PlanReport) -> Iterator[tuple[str, Iterable[str]]]:
     """What the answer rests on."""
-    yield "JOB", _fields(
-        ("model", f"{report.model}, {many(report.parameters)} parameters; a sample is {_sample(report)}"),
-        ("system", f"{report.system}, {report.chips:,} x {report.chip}"),
-        ("software stack", f"{report.stack} ({report.stack_name})"),
-        ("numbers", f"{report.recipe}; optimizer {report.optimizer}"),
-        ("constants", report.calibration),
+    yield (
+        "JOB",
+        _fields(
+            ("model", f"{report.model}, {many(report.parameters)} parameters; a sample is {_sample(report)}"),
+            ("system", f"{report.system}, {report.chips:,} x {report.chip}"),
+            ("software stack", f"{report.stack} ({report.stack_name})"),
+            ("numbers", f"{report.recipe}; optimizer {report.optimizer}"),
+            ("constants", report.calibration),
+        ),
     )
     yield "KNOWN ERROR", _fold(known_error_text(report.known_error))
     yield "DEFAULTS USED", _bullets(report.defaults)
@@ -181,7 +184,10 @@ def _memory(plan: RankedPlan) -> list[str]:
 def _utilisation(report: PlanReport, best: RankedPlan) -> list[str]:
     above = [name for name, share in (("MFU", best.mfu), ("HFU", best.hfu)) if share > 1.0]
     lines = _fields(
-        ("MFU", f"{percent(best.mfu)} of {scaled(report.peak_flop_per_s, 'FLOP/s')} a chip, dense {report.peak_word} peak"),
+        (
+            "MFU",
+            f"{percent(best.mfu)} of {scaled(report.peak_flop_per_s, 'FLOP/s')} a chip, dense {report.peak_word} peak",
+        ),
         ("MFU, full attention", percent(best.mfu_full_attention)),
         ("HFU", f"{percent(best.hfu)}, recomputation counted"),
     )
@@ -225,7 +231,11 @@ def _rejected(report: PlanReport) -> list[str]:
         [f"{group.count:,}", group.limit, "; ".join(filter(None, (_words(group.example), group.by)))]
         for group in report.rejected
     ]
-    return table(["count", "first limit broken", "nearest, and by how much"], rows, left=(1, 2), width=WIDTH) if rows else []
+    return (
+        table(["count", "first limit broken", "nearest, and by how much"], rows, left=(1, 2), width=WIDTH)
+        if rows
+        else []
+    )
 
 
 def _sources(sources: Sequence[SourceLine]) -> list[str]:

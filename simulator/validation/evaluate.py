@@ -49,9 +49,12 @@ def job_table(jobs: Sequence[RunJob]) -> JobTable:
             members = [jobs[p] for p in positions]
             lowered.append(
                 lower(
-                    members[0].workload, context, [m.parallelism for m in members],
+                    members[0].workload,
+                    context,
+                    [m.parallelism for m in members],
                     shard_ranks=[m.shard_ranks for m in members],
-                    parameter_servers=[m.parameter_servers for m in members], frozen=frozen,
+                    parameter_servers=[m.parameter_servers for m in members],
+                    frozen=frozen,
                 )  # fmt: skip
             )
             order += positions

@@ -205,7 +205,10 @@ def _precision(config: Mapping[str, str], chip: str, stack: Stack, assumed: list
         word = "bf16"
     else:
         # Submissions to benchmarks use what is fastest; tables that do not say used their framework's default.
-        fast = re.search(r"MLPerf|FleetX|DAWNBench|Yamazaki|1903.12650|aws-samples", config["source"]) or int(config["year"] or 0) >= 2019
+        fast = (
+            re.search(r"MLPerf|FleetX|DAWNBench|Yamazaki|1903.12650|aws-samples", config["source"])
+            or int(config["year"] or 0) >= 2019
+        )
         word = "fp16_mixed" if fast and peaks.get("fp16", 0) > 3 * peaks.get("fp32", 1e30) else "fp32"
     assumed.append(f"precision {word}")
     return word
@@ -231,7 +234,13 @@ def _parallelism(
     tp, pp, cp = (_count(config, n) or 1 for n in ("tp", "pp", "cp"))
     if (config["ep"] or "1") not in ("1", "1.0"):
         raise Unsupported("expert parallelism is not modelled yet")
-    if workload.family == "transformer" and not config["tp"] and chips >= 64 and workload.parameters > 5e9 and stack.sharding != "zero3":
+    if (
+        workload.family == "transformer"
+        and not config["tp"]
+        and chips >= 64
+        and workload.parameters > 5e9
+        and stack.sharding != "zero3"
+    ):
         raise Unsupported("a large model whose layout is not stated")
     if chips % (tp * pp * cp):
         raise Unsupported(f"tp x pp x cp = {tp * pp * cp} does not divide {chips} chips")

@@ -29,7 +29,18 @@ from .rows import METRICS, RunJob, Unsupported, read_rows, resolve
 FOLDS: Final = 10
 #: How many groups' worth of the family's spread a stack's own spread is pulled by.
 _PULL: Final = 3.0
-OUTPUT_COLUMNS: Final = ("row", "measured", "predicted", "low", "high", "status", "reason", "extrapolated", "engine", "assumed")
+OUTPUT_COLUMNS: Final = (
+    "row",
+    "measured",
+    "predicted",
+    "low",
+    "high",
+    "status",
+    "reason",
+    "extrapolated",
+    "engine",
+    "assumed",
+)
 
 
 class TableError(ValueError):
@@ -82,7 +93,9 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _primary(rows: Sequence[Mapping[str, str]], jobs: Mapping[int, RunJob], measured: Mapping[int, float]) -> tuple[int, ...]:
+def _primary(
+    rows: Sequence[Mapping[str, str]], jobs: Mapping[int, RunJob], measured: Mapping[int, float]
+) -> tuple[int, ...]:
     """One row per run, that of its first metric in the order of `METRICS`; flagged rows are left out."""
     best: dict[tuple[str, str], int] = {}
     for index, job in jobs.items():
@@ -141,7 +154,11 @@ def cross_fit(table: Table, *, progress: Callable[[str], None] = lambda _: None)
         step[inside] = lowered.step_s(result.constants)[inside]
         progress(f"fold {fold + 1} of {FOLDS}: {int(inside.sum())} runs predicted")
     return CrossFit(
-        index=index, step_s=step, baseline_s=baseline_step_s(jobs, measured, folds), measured_s=measured, fold_constants=constants
+        index=index,
+        step_s=step,
+        baseline_s=baseline_step_s(jobs, measured, folds),
+        measured_s=measured,
+        fold_constants=constants,
     )
 
 
@@ -149,7 +166,9 @@ def fit_all(table: Table) -> Constants:
     """Constants fitted on all primary runs of a table: for plans and for rows without a measured value."""
     jobs = [table.jobs[i] for i in table.primary]
     measured = np.array([table.measured_s[i] for i in table.primary])
-    return fit(job_table(jobs).step_s, measured, owners_of([j.context for j in jobs]), [j.group for j in jobs]).constants
+    return fit(
+        job_table(jobs).step_s, measured, owners_of([j.context for j in jobs]), [j.group for j in jobs]
+    ).constants
 
 
 def record_of(table: Table, crossed: CrossFit) -> Record:
@@ -189,7 +208,11 @@ def record_of(table: Table, crossed: CrossFit) -> Record:
         largest[word] = max(largest.get(word, 0), job.parallelism.chips)
     seen = frozenset(f"{j.family}/{j.context.cluster.chip.architecture}/{j.context.stack.id}" for j in jobs)
     return Record(
-        families=families, stack_spread=spread, stack_groups={s: len(g) for s, g in by_stack.items()}, largest=largest, seen=seen
+        families=families,
+        stack_spread=spread,
+        stack_groups={s: len(g) for s, g in by_stack.items()},
+        largest=largest,
+        seen=seen,
     )
 
 
@@ -263,15 +286,25 @@ def _lines(table: Table, step_s: Mapping[int, float], record: Record) -> tuple[P
         ends = sorted(job.metric_value(step * f) for f in factors) if factors else [None, None]
         lines.append(
             Prediction(
-                row=number, measured=measured, predicted=job.metric_value(step), low=ends[0], high=ends[1], reason="",
-                extrapolated="; ".join(outside), assumed="; ".join((*job.assumed, f"stack {job.context.stack.id}")),
+                row=number,
+                measured=measured,
+                predicted=job.metric_value(step),
+                low=ends[0],
+                high=ends[1],
+                reason="",
+                extrapolated="; ".join(outside),
+                assumed="; ".join((*job.assumed, f"stack {job.context.stack.id}")),
             )  # fmt: skip
         )
     return tuple(lines)
 
 
 def validate_runs(
-    path: Path, *, held_out: bool = False, calibration: str = "default", progress: Callable[[str], None] = lambda _: None
+    path: Path,
+    *,
+    held_out: bool = False,
+    calibration: str = "default",
+    progress: Callable[[str], None] = lambda _: None,
 ) -> ValidationResult:
     """Predict a table of measured runs.
 
@@ -284,7 +317,11 @@ def validate_runs(
         shipped = load(calibration)
         lines = predict(table, constants=shipped.constants, record=shipped.record)
         return ValidationResult(
-            table=table, predictions=lines, record=shipped.record, held_out=False, constants=len(shipped.constants.values)
+            table=table,
+            predictions=lines,
+            record=shipped.record,
+            held_out=False,
+            constants=len(shipped.constants.values),
         )
     crossed = cross_fit(table, progress=progress)
     record = record_of(table, crossed)
@@ -292,13 +329,20 @@ def validate_runs(
     for fold, constants in crossed.fold_constants.items():
         members = [i for i, job in table.jobs.items() if fold_of(job.group) == fold]
         if members:
-            step.update(zip(members, job_table([table.jobs[i] for i in members]).step_s(constants).tolist(), strict=True))
+            step.update(
+                zip(members, job_table([table.jobs[i] for i in members]).step_s(constants).tolist(), strict=True)
+            )
     rest = [i for i in table.jobs if i not in step]
     if rest:
         step.update(zip(rest, job_table([table.jobs[i] for i in rest]).step_s(next(iter(crossed.fold_constants.values()))).tolist(), strict=True))  # fmt: skip
     count = max(len(c.values) for c in crossed.fold_constants.values())
     return ValidationResult(
-        table=table, predictions=_lines(table, step, record), record=record, held_out=True, constants=count, crossed=crossed
+        table=table,
+        predictions=_lines(table, step, record),
+        record=record,
+        held_out=True,
+        constants=count,
+        crossed=crossed,
     )
 
 

@@ -1,0 +1,70 @@
+"""What a plan takes where the question is silent: software stack, number formats, update rule. Each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from hwmodels.chip import Chip
+from workloads.optimizer import Optimizer, optimizer
+from workloads.precision import PrecisionRecipe, recipe
+from workloads.workload import Workload
+
+from .stack import Stack, stack
+
+#: Stack by (kind of run, chip family): what most published runs of that kind and era used.
+_STACKS: Final = {
+    ("llm", "kepler"): "pytorch-2018", ("llm", "pascal"): "pytorch-2018", ("llm", "volta"): "megatron-lm-2021",
+    ("llm", "ampere"): "megatron-lm-2022", ("llm", "hopper"): "megatron-core-2024", ("llm", "tpu"): "jax-tpu",
+    ("bert", "kepler"): "pytorch-2018", ("bert", "pascal"): "pytorch-2018", ("bert", "volta"): "dle-pytorch-bert",
+    ("bert", "ampere"): "dle-pytorch-bert", ("bert", "hopper"): "megatron-core-2024", ("bert", "tpu"): "mlperf-tf",
+    ("cnn", "tpu"): "mlperf-tf",
+}  # fmt: skip
+_CONVNET_STACK: Final = "tf1-horovod"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Software:
+    """Stack, recipe and optimizer of a job, and a line for each that the question did not name."""
+
+    stack: Stack
+    recipe: PrecisionRecipe
+    optimizer: Optimizer
+    defaults: tuple[str, ...]
+
+
+def kind_of_run(workload: Workload) -> str:
+    """The kind of run that errors are pooled over: "cnn", "llm" (causal) or "bert"."""
+    if workload.family == "convnet":
+        return "cnn"
+    return "llm" if workload.causal else "bert"
+
+
+def software(workload: Workload, chip: Chip, *, stack_id: str = "", precision: str = "", optimizer_name: str = "") -> Software:
+    """The software of a job: what the question names, else what runs of its kind and era used.
+
+    16-bit multiplication where the chip has a matrix unit for it (bf16 before fp16), else fp32; Adam for sequences, momentum
+    for images.
+
+    Raises
+    ------
+    LookupError
+        For a stack, recipe or optimizer that is not known, with the nearest.
+    """
+    lines: list[str] = []
+    kind = kind_of_run(workload)
+    if not stack_id:
+        stack_id = _STACKS.get((kind, chip.architecture), _CONVNET_STACK if kind == "cnn" else "pytorch-2024")
+        lines.append(f"software stack {stack_id}: usual for runs of kind {kind} on {chip.architecture} chips")
+    if not precision:
+        if "bf16" in chip.peak_flop_per_s:
+            precision = "bf16_mixed"
+        else:
+            precision = "fp16_mixed" if chip.architecture == "volta" else "fp32"
+        lines.append(f"precision {precision}: the fastest that training on {chip.architecture} chips commonly uses")
+    if not optimizer_name:
+        optimizer_name = "momentum" if workload.family == "convnet" else "adam"
+        lines.append(f"optimizer {optimizer_name}: usual for {'images' if workload.family == 'convnet' else 'sequences'}")
+    return Software(
+        stack=stack(stack_id), recipe=recipe(precision), optimizer=optimizer(optimizer_name), defaults=tuple(lines)
+    )  # fmt: skip
