@@ -33,7 +33,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Trainyard(click.Group):
     """The command group, with one place where every error becomes its line and its exit code."""
 
-    def main(self, *args: Any, **kwargs: Any) -> NoReturn:  # type: ignore[override]
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not end in a traceback
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -92,7 +92,7 @@ def _asks(*without: str) -> Callable[[F], F]:
         command = click.option(
             "--set", "pins", multiple=True, metavar="KEY=VALUE", help="Pin a part of the strategy, as tp=8. Repeatable."
         )(command)
-        for key, (metavar, text) in reversed(_FLAGS.items()):
+        for key, (metavar, text) in reversed(list(_FLAGS.items())):
             if key not in without:
                 command = click.option(f"--{key.replace('_', '-')}", key, metavar=metavar, help=text)(command)
         return click.argument("job", required=False, metavar="[JOB.toml]")(command)
@@ -176,7 +176,7 @@ def _output_problems(job: str | None, outputs: Iterable[str | None]) -> list[str
             continue
         real = os.path.realpath(path)
         if real in seen and not real.startswith("/dev/"):
-            problems.append(f"{ascii(path)}: cannot be written: {seen[real]}; name another file.")
+            problems.append(f"{path!a}: cannot be written: {seen[real]}; name another file.")
         seen[real] = "another result goes there"
     return problems
 
@@ -249,7 +249,7 @@ def simulate(
         try:
             write_chrome_trace(step.timeline, trace, metadata={"job": step.job, "strategy": step.strategy})
         except OSError as error:
-            raise InputError(f"{ascii(trace)}: cannot be written: {error.strerror or error}.") from None
+            raise InputError(f"{trace!a}: cannot be written: {error.strerror or error}.") from None
         _note(f"wrote {trace}; open it in Perfetto")
     _deliver(_json(step_mapping(step)) if as_json else step_text(step), out)
     return 0
@@ -271,8 +271,8 @@ def scale(
     """
     counts = _counts(chips)
     queries, assumed = _points(job, flags, pins, counts, mode, out)
-    from .report.scale_text import ScalePoint, scale_mapping, scale_text
     from .planner import plan as plan_query
+    from .report.scale_text import ScalePoint, scale_mapping, scale_text
 
     points = []
     for query in _progress(queries, "points"):
@@ -411,9 +411,8 @@ def _points(
         share, sample = _samples_a_chip(inner)
         inner["global_batch"] = share * (counts[-1] if mode == "strong" else counts[0])
         many = "most" if mode == "strong" else "fewest"
-        assumed = (
-            f"global batch {inner['global_batch']}: {share} {sample}{'s' if share > 1 else ''} a chip on the {many} chips",
-        )
+        each = f"{share} {sample}{'s' if share > 1 else ''}"
+        assumed = (f"global batch {inner['global_batch']}: {each} a chip on the {many} chips",)
 
     def called(key: KeyPath) -> str:
         return "--chips" if key == ("job", "chips") else str(place(key))

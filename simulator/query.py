@@ -31,8 +31,9 @@ class QueryError(InputError):
 class PlanQuery:
     """One question. Names are resolved and numbers checked by `query_from_mapping`, all problems together.
 
-    ``chips`` 0 means the whole system. Of ``tokens``, ``samples`` and ``epochs`` at most one is given; ``dataset_samples`` goes with
-    ``epochs``. ``fixed`` pins parts of the strategy (the keys of `Parallelism`); empty searches all.
+    ``chips`` 0 means the whole system. Of ``tokens``, ``samples`` and ``epochs`` at most one is given;
+    ``dataset_samples`` goes with ``epochs``. ``fixed`` pins parts of the strategy (the keys of
+    `Parallelism`); empty searches all.
     """
 
     model: str
@@ -105,8 +106,8 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "context_parallel_size": "cp", "context_parallel_degree": "cp", "context_parallel": "cp",
     "data_parallel_size": "dp", "data_parallel_shard_degree": "dp", "data_parallel": "dp",
     "micro_batch_size": "micro_batch", "microbatch": "micro_batch", "recompute_granularity": "recompute",
-    "num_virtual_stages_per_pipeline_rank": "virtual_stages", "use_distributed_optimizer": "sharding", "zero": "sharding",
-    "zero_stage": "sharding", "activation_checkpointing": "recompute",
+    "num_virtual_stages_per_pipeline_rank": "virtual_stages", "use_distributed_optimizer": "sharding",
+    "zero": "sharding", "zero_stage": "sharding", "activation_checkpointing": "recompute",
 }  # fmt: skip
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]+(_[0-9]+)*", re.ASCII)
@@ -162,7 +163,7 @@ def query_from_mapping(mapping: Mapping[str, Any], *, where: str | Place) -> Pla
                 problems.append(_unknown_key(table, key, place))
                 continue
             try:
-                values[table][key] = _read(fields[key], value)
+                values[table][key] = read_value(fields[key], value)
             except ValueError as error:
                 problems.append(f"{place((table, key))}: {error}")
     given_job = mapping.get("job", {})
@@ -209,7 +210,8 @@ def _unknown_table(key: str, value: object, place: Place) -> str:
         if key in fields:
             return f"{place((key,))}: stands outside its table; write it below [{table}]."
     kind = "table" if isinstance(value, Mapping | list) else "key"
-    return f"{place((key,))}: is not a known {kind}; legal: {', '.join(f'[{t}]' for t in TABLES)}.{did_you_mean(key, TABLES)}"
+    legal = ", ".join(f"[{table}]" for table in TABLES)
+    return f"{place((key,))}: is not a known {kind}; legal: {legal}.{did_you_mean(key, TABLES)}"
 
 
 def _unknown_key(table: str, key: str, place: Place) -> str:
@@ -228,8 +230,8 @@ def _unknown_key(table: str, key: str, place: Place) -> str:
     return f"{place((table, key))}: is not a known key; legal: {', '.join(known)}.{hint}"
 
 
-def _read(field: _Field, value: object) -> int | float | str | bool:
-    """A value of the field's kind; `ValueError` says what was found and what is legal."""
+def read_value(field: _Field, value: object) -> int | float | str | bool:
+    """A value of the field's kind; a text is read as the number in it. `ValueError` says what is legal."""
     if field.kind == "count":
         return _count(field, value)
     if field.kind == "amount":

@@ -7,10 +7,12 @@ yields one line per problem. A check whose values are missing or malformed says 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from hwmodels.datafile import unknown_name
+import hwmodels.catalog as hardware
+from hwmodels.chip import Chip
+from hwmodels.datafile import KeyPath, unknown_name
 from workloads import catalog as models
 from workloads.op import WorkloadError
 from workloads.optimizer import optimizer
@@ -18,7 +20,7 @@ from workloads.precision import RECIPES, recipe
 from workloads.workload import Workload
 
 from .cluster import Cluster, UnknownSystemError, system
-from .query import Place, shown
+from .query import JOB, STRATEGY, Place, QueryError, read_value, shown
 from .stack import StackError, stack
 
 #: Chips of one sequence that context parallelism may add, at most.
@@ -34,7 +36,7 @@ def check(job: dict[str, Any], pins: dict[str, Any], place: Place) -> list[str]:
     problems += _amounts(job, workload, place)
     if cluster:
         problems += _chips(job, cluster, place)
-        problems += _precision(job, cluster, place)
+        problems += _precision(job, cluster.chip, place)
     if workload and cluster:
         problems += _batch(job, workload, cluster, place)
     problems += _pins(job, pins, workload, cluster, place)
@@ -100,11 +102,11 @@ def _amounts(job: dict[str, Any], workload: Workload | None, place: Place) -> It
     for key in given[1:]:
         yield f"{place(('job', key))}: is given together with {given[0]}; legal: one of tokens, samples, epochs."
     if "dataset_samples" in job and "epochs" not in job:
-        yield f"{place(('job', 'dataset_samples'))}: says how long an epoch is, but no epochs are given; legal: with epochs."
+        yield f"{place(('job', 'dataset_samples'))}: is given without epochs; legal: with epochs."
     if workload is None:
         return
     if workload.sample == "image" and "tokens" in job:
-        yield f"{place(('job', 'tokens'))}: is given, but {workload.name} is trained on images; legal: samples or epochs."
+        yield f"{place(('job', 'tokens'))}: is given, but {workload.name} takes images; legal: samples or epochs."
     if workload.sample == "sequence" and "epochs" in job and "dataset_samples" not in job:
         yield (
             f"{place(('job', 'epochs'))}: needs dataset_samples, the sequences of one epoch; "
@@ -130,14 +132,14 @@ def _chips(job: dict[str, Any], cluster: Cluster, place: Place) -> Iterator[str]
         )
 
 
-def _precision(job: dict[str, Any], cluster: Cluster, place: Place) -> Iterator[str]:
+def _precision(job: dict[str, Any], chip: Chip, place: Place) -> Iterator[str]:
     if "precision" not in job:
         return
-    rates = cluster.chip.peak_flop_per_s
+    rates = chip.peak_flop_per_s
     if recipe(job["precision"]).matmul not in rates:
         legal = [name for name, entry in RECIPES.items() if entry.matmul in rates]
         yield (
-            f"{place(('job', 'precision'))}: is {shown(job['precision'])}, but {cluster.chip.id} has no rate for "
+            f"{place(('job', 'precision'))}: is {shown(job['precision'])}, but {chip.id} has no rate for "
             f"{recipe(job['precision']).matmul}; legal: {', '.join(legal)}."
         )
 
@@ -206,7 +208,7 @@ def _pins(
                 f"legal: {', '.join(str(n) for n in _divisors(heads))}."
             )
         if pins.get("pp", 1) > workload.num_blocks:
-            yield f"{at('pp')}: is {pins['pp']}, but {workload.name} has {workload.num_blocks} blocks; legal: at most that."
+            yield f"{at('pp')}: is {pins['pp']}; legal: at most the {workload.num_blocks} blocks of {workload.name}."
     if pins.get("virtual_stages", 1) > 1 and pins.get("pp") == 1:
         yield f"{at('virtual_stages')}: is {pins['virtual_stages']} with pp = 1; legal: 1, or pp above 1."
     if pins.get("virtual_stages", 1) > 1 and pins.get("schedule", "interleaved") != "interleaved":
@@ -215,3 +217,39 @@ def _pins(
         yield f"{at('sequence_parallel')}: is true with tp = 1; legal: false, or tp above 1."
     if pins.get("sharding") == "zero3" and pins.get("pp", 1) > 1:
         yield f"{at('sharding')}: is 'zero3' with pp = {pins['pp']}; legal: none, zero1, zero2, or pp = 1."
+
+
+def read_layers_question(given: Mapping[str, str]) -> tuple[dict[str, Any], Workload, Chip]:
+    """The question of a roofline: model and chip with options, checked together.
+
+    Raises
+    ------
+    QueryError
+        With every problem.
+    """
+
+    def place(key: KeyPath) -> str:
+        return f"--{str(key[-1]).replace('_', '-')}"
+
+    problems: list[str] = []
+    job: dict[str, Any] = {}
+    fields = {**JOB, "micro_batch": STRATEGY["micro_batch"]}
+    for key, value in given.items():
+        if key == "chip":
+            continue
+        try:
+            job[key] = read_value(fields[key], value)
+        except ValueError as error:
+            problems.append(f"{place((key,))}: {error}")
+    problems += _named(job, place)
+    workload = _workload(job, place, problems)
+    chip = None
+    try:
+        chip = hardware.chip(given["chip"])
+    except hardware.CatalogError as error:
+        problems.append(f"--chip: {error}")
+    if chip is not None:
+        problems += _precision(job, chip, place)
+    if problems or workload is None or chip is None:
+        raise QueryError(*problems)
+    return job, workload, chip

@@ -120,6 +120,6 @@ def layer_roofline(
                 roof_flop_per_s=min(peak, intensity * bandwidth),
                 share_of_peak=flop / time_s / peak if time_s else 0.0,
                 bound=BOUNDS[int(np.argmax(by_bound))],
-            )  # fmt: skip
+            )
         )
     return tuple(roofs)

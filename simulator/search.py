@@ -21,6 +21,7 @@ from .kernels.optable import Floats, Ints
 from .memory import MemoryColumns
 from .parallelism import Parallelism
 from .plan_report import MemoryUse, Rejection
+from .report.quantities import capacity
 from .stack import RECOMPUTE_MODES, SHARDING_MODES, Stack
 from .stepspec import SCHEDULES
 
@@ -91,7 +92,8 @@ def legal(
     tp stays inside a server unless pinned and divides heads, hidden and ffn (the vocabulary is padded); pp divides the
     blocks, or the blocks and two more (embedding and head take the place of one each); dp divides the global batch, and
     the micro-batch what one replica gets of it; virtual stages divide a stage's blocks and need micro-batches in whole rounds
-    of the pipeline. Full ZeRO-3 goes without a pipeline. Convolutional networks are cut by data only.
+    of the pipeline. Sequence parallelism is looked at where the stack has it, ZeRO-3 where the stack is none of Megatron-LM's, which
+    have no such thing, and without a pipeline. Convolutional networks are cut by data only.
 
     Parameters
     ----------
@@ -216,8 +218,8 @@ def _schedules(blocks: int, pp: int, micro_batches: int, pins: Pins) -> list[tup
 def _options(workload: Workload, stack: Stack, pins: Pins) -> list[tuple[int, int, int]]:
     """Every (recompute, sharding, sequence parallel) to look at, as indices."""
     recomputes: tuple[str, ...] = RECOMPUTE_MODES if stack.attention == "unfused" else ("none", "full")
-    shardings: tuple[str, ...] = SEARCHED_SHARDING
-    sequences: tuple[bool, ...] = (False, True)
+    shardings = tuple(word for word in SEARCHED_SHARDING if word != "zero3" or not stack.family.startswith("megatron"))
+    sequences: tuple[bool, ...] = (False, True) if stack.sequence_parallel else (False,)
     if workload.family == "convnet":
         recomputes, shardings, sequences = ("none",), ("none",), (False,)
     if "recompute" in pins:
@@ -270,12 +272,12 @@ def _purpose(memory: MemoryColumns, name: str) -> Floats:
 
 
 def needs(use: MemoryUse) -> str:
-    """``needs 97.0 GB of 80.0 GB (activations 61.0 GB)``, with the purpose that takes most."""
+    """``needs 97.0 GiB of 80.0 GiB (activations 61.0 GiB)``, with the purpose that takes most."""
     name, most = max(use.by_purpose().items(), key=lambda item: item[1])
-    return f"needs {use.total_byte / 1e9:.1f} GB of {use.capacity_byte / 1e9:.1f} GB ({name} {most / 1e9:.1f} GB)"
+    return f"needs {capacity(use.total_byte)} of {capacity(use.capacity_byte)} ({name} {capacity(most)})"
 
 
-def nearest_that_fits_not(candidates: Candidates, memory: MemoryColumns, *, capacity_byte: float) -> str:
+def closest(candidates: Candidates, memory: MemoryColumns, *, capacity_byte: float) -> str:
     """The strategy that is least too big, in words; "" where there is none at all."""
     if not len(candidates):
         return ""

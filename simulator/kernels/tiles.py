@@ -15,13 +15,13 @@ MATRIX_TILES = ((256, 128, 1.00), (128, 256, 1.00), (128, 128, 0.96), (128, 64, 
 VECTOR_TILES = ((128, 128, 1.00), (128, 64, 0.95), (64, 128, 0.95), (64, 64, 0.88), (32, 32, 0.60))
 SPLITS = (1, 2, 4, 8, 16)
 
-#: Depth of k that a tile's prologue and epilogue cost [elements of k].
-DEPTH_RAMP = 96.0
+#: Depth of k that a tile's prologue and epilogue cost, on matrix units and on FMA units [elements of k]. A matrix unit eats k
+#: an order of magnitude faster, so that the same latency costs it more depth.
+MATRIX_DEPTH_RAMP = 256.0
+VECTOR_DEPTH_RAMP = 64.0
 
 
-def tiled_flop(
-    *, batch: Floats, m: Floats, n: Floats, k: Floats, cores: Floats, matrix_unit: bool, depth_ramp: float = DEPTH_RAMP
-) -> Floats:
+def tiled_flop(*, batch: Floats, m: Floats, n: Floats, k: Floats, cores: Floats, matrix_unit: bool) -> Floats:
     """Work a tiled product costs a chip, idle cores and ragged edges included.
 
     .. math:: W = \\min_{tile, s} 2 \\lceil T s / c \\rceil c \\, t_m t_n (k / s + k_0) / e_{tile},
@@ -44,6 +44,7 @@ def tiled_flop(
     -----
     Leaves out: L2 reuse between tiles, stream-k schedules, clusters of cores.
     """
+    depth_ramp = MATRIX_DEPTH_RAMP if matrix_unit else VECTOR_DEPTH_RAMP
     best = np.full(m.shape, np.inf)
     for rows, columns, rate in MATRIX_TILES if matrix_unit else VECTOR_TILES:
         tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -16,7 +15,7 @@ from hwmodels.server import Server
 
 from ..errors import InputError
 from .quantities import capacity, many, scaled, seconds
-from .tables import table
+from .tables import fold, table
 
 WIDTH: Final = 100
 KINDS: Final = ("chips", "links", "servers", "systems", "models", "stacks")
@@ -85,7 +84,8 @@ class Entry:
             },
             "prices": list(self.prices),
             "sources": {
-                key: {"title": source.title, "where": source.where, "kind": source.kind} for key, source in self.sources.items()
+                key: {"title": source.title, "where": source.where, "kind": source.kind}
+                for key, source in self.sources.items()
             },
         }  # fmt: skip
 
@@ -124,7 +124,8 @@ def _list_chips() -> Listing:
         )  # fmt: skip
         values.append(
             {
-                "id": chip.id, "name": chip.name, "year": chip.year, "status": chip.status, "memory_byte": chip.memory_byte,
+                "id": chip.id, "name": chip.name, "year": chip.year, "status": chip.status,
+                "memory_byte": chip.memory_byte,
                 "peak_flop_per_s": dict(chip.peak_flop_per_s), "tdp_w": chip.tdp_w,
                 "memory_bandwidth_byte_per_s": chip.memory_bandwidth_byte_per_s,
             }
@@ -241,7 +242,7 @@ def _hardware_entry(found: Chip | Link | Server) -> Entry:
             "nic_link": found.nic_link,
         }
     prices = () if isinstance(found, Link) else tuple(
-        (f"rent {p.usd_per_chip_hour:g} USD per chip-hour" if p.usd_per_chip_hour is not None else f"buy {p.usd:,.0f} USD")
+        (f"buy {p.usd:,.0f} USD" if p.usd_per_chip_hour is None else f"rent {p.usd_per_chip_hour:g} USD per chip-hour")
         + f", {p.date}, {p.region}: {p.source} [{p.source_kind}], {p.locator}"
         for p in hardware.prices(found.id)
     )  # fmt: skip
@@ -323,7 +324,7 @@ def _word(value: object) -> str:
 
 
 def _fold(text: str, *, indent: int) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2))
+    return fold(text, WIDTH, first=" " * indent, rest=" " * (indent + 2))
 
 
 _LISTINGS: Final[Mapping[str, Callable[[], Listing]]] = {

@@ -91,7 +91,7 @@ def breakdown(report: PlanReport) -> Figure:
             height=170 + 42 * len(places),
             xaxis=_axis("time of one step [s]", rangemode="tozero"),
             yaxis=_axis("strategy", autorange="reversed", type="category", ticks=""),
-        ),  # fmt: skip
+        ),
     }
 
 
@@ -142,7 +142,7 @@ def memory(report: PlanReport) -> Figure:
                     "font": {"color": ACCENT},
                 }
             ],
-        ),  # fmt: skip
+        ),
     }
 
 
@@ -154,17 +154,34 @@ def scaling(points: Sequence[Mapping[str, float]]) -> Figure:
     return {
         "data": [
             {
-                "type": "scatter", "mode": "lines", "name": "linear", "x": [base, chips[-1]], "y": [1, chips[-1] / base],
-                "line": {"color": GREY, "width": 1, "dash": "dot"}, "hoverinfo": "skip",
+                "type": "scatter",
+                "mode": "lines",
+                "name": "linear",
+                "x": [base, chips[-1]],
+                "y": [1, chips[-1] / base],
+                "line": {"color": GREY, "width": 1, "dash": "dot"},
+                "hoverinfo": "skip",
             },
             {
-                "type": "scatter", "mode": "lines+markers", "name": "predicted", "x": chips, "line": line,
-                "y": [point["speedup"] for point in points], "customdata": [point["step_s"] for point in points],
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": "predicted",
+                "x": chips,
+                "line": line,
+                "y": [point["speedup"] for point in points],
+                "customdata": [point["step_s"] for point in points],
                 "hovertemplate": "%{x} chips: %{y:.3g} times<br>%{customdata:.4g} s a step<extra></extra>",
             },
             {
-                "type": "scatter", "mode": "lines+markers", "name": "efficiency", "x": chips, "xaxis": "x2", "yaxis": "y2",
-                "y": [100 * point["efficiency"] for point in points], "line": line, "showlegend": False,
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": "efficiency",
+                "x": chips,
+                "xaxis": "x2",
+                "yaxis": "y2",
+                "y": [100 * point["efficiency"] for point in points],
+                "line": line,
+                "showlegend": False,
                 "hovertemplate": "%{x} chips: %{y:.3g} %<extra></extra>",
             },
         ],
@@ -172,9 +189,11 @@ def scaling(points: Sequence[Mapping[str, float]]) -> Figure:
             xaxis=_axis("chips", domain=[0, 0.44], rangemode="tozero"),
             yaxis=_axis(f"speed-up over {base:,.0f} chips", rangemode="tozero"),
             xaxis2=_axis("chips", domain=[0.56, 1], anchor="y2", rangemode="tozero"),
-            yaxis2=_axis("efficiency [%]", anchor="x2", range=[0, max(105.0, *(105 * p["efficiency"] for p in points))]),
-        ),  # fmt: skip
-    }  # fmt: skip
+            yaxis2=_axis(
+                "efficiency [%]", anchor="x2", range=[0, max(105.0, *(105 * p["efficiency"] for p in points))]
+            ),
+        ),
+    }
 
 
 def roofline(layers: Sequence[Mapping[str, Any]], peak_word: str) -> Figure:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from ..plan_report import PlanReport
 from .figures import Figure, figures
-from .quantities import capacity, digits, many, percent, scaled, seconds
-from .text import answer, breakdown_rows, known_error_text, memory_headroom, outcome_rows
+from .quantities import capacity, digits, many, percent, seconds
+from .text import answer, breakdown_rows, known_error_text, memory_headroom, outcome_rows, peak_text
 
 POLICY: Final = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
@@ -42,7 +42,8 @@ figure { margin: 1rem 0 .6rem; }
 .plot { width: 100%; min-height: 240px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
-th { text-align: right; font-weight: normal; color: #616e7c; border-bottom: 1px solid #9aa5b1; padding: .2rem .9rem .2rem 0; }
+th { text-align: right; font-weight: normal; color: #616e7c; border-bottom: 1px solid #9aa5b1; }
+th { padding: 0 .9rem .2rem 0; }
 td { text-align: right; padding: .22rem .9rem .22rem 0; border-bottom: 1px solid #eceff2; vertical-align: top; }
 th.left, td.left { text-align: left; }
 tr.total td { border-top: 1px solid #9aa5b1; border-bottom: 0; font-weight: bold; }
@@ -53,7 +54,7 @@ ul { padding-left: 1.2rem; max-width: 48rem; }
 """.strip()
 
 _CAPTIONS: Final = {
-    "breakdown": "Parts of one step, as the stage that sets the pace sees them. Strategies are numbered as in the table above.",
+    "breakdown": "Parts of one step, as the stage that sets the pace sees them. Strategies are numbered as above.",
     "memory": "Memory of the fullest chip by purpose, against what the chip has.",
     "scaling": "The best strategy at every number of chips, the same global batch throughout. Left: speed-up and the "
     "linear line. Right: what is kept of it.",
@@ -94,7 +95,7 @@ def _sections(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
             [
                 f"{group.count:,}",
                 group.limit,
-                "; ".join(filter(None, (group.example and group.example.words(), group.by))),
+                "; ".join(filter(None, (group.example.words() if group.example else "", group.by))),
             ]
             for group in report.rejected
         ]
@@ -108,7 +109,7 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
         [("best strategy", best.parallelism.words()), *(outcome_rows(report, best.outcome) if best.outcome else [])]
     )
     yield _heading("Strategies")
-    yield f"<p class='note'>The best {len(report.ranked)} of {report.fitting:,} that fit, out of {report.searched:,}.</p>"
+    yield f"<p class='note'>The best {len(report.ranked)} of {report.fitting:,} that fit, of {report.searched:,}.</p>"
     rows = [
         [
             str(place), seconds(plan.step.total_s), _interval(plan.low_s, plan.high_s), digits(plan.samples_per_s, 4),
@@ -160,7 +161,7 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
         [
             (
                 "MFU",
-                f"{percent(best.mfu)} of {scaled(report.peak_flop_per_s, 'FLOP/s')} a chip, dense {report.peak_word} peak",
+                f"{percent(best.mfu)} of {peak_text(report)}",
             ),
             ("MFU, full attention", percent(best.mfu_full_attention)),
             ("HFU", f"{percent(best.hfu)}, recomputation counted"),

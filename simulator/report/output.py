@@ -26,7 +26,7 @@ def require_writable(path: str | os.PathLike[str]) -> None:
             return
         target = Path(os.path.realpath(target))
         if not target.parent.is_dir():
-            raise OutputError(f"{shown}: there is no directory {ascii(str(target.parent))}; make it first.")
+            raise OutputError(f"{shown}: there is no directory {str(target.parent)!a}; make it first.")
         if target.exists() and not os.access(target, os.W_OK):
             raise OutputError(f"{shown}: the file is write-protected.")
         probe = _beside(target)
@@ -64,7 +64,7 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except (OSError, ValueError) as error:
-        raise OutputError(f"{ascii(os.fspath(path))}: cannot be written: {_reason(error)}.") from None
+        raise OutputError(f"{os.fspath(path)!a}: cannot be written: {_reason(error)}.") from None
 
 
 def _is_special(target: Path) -> bool:

@@ -69,7 +69,9 @@ def byte(value_byte: float) -> str:
 
 
 def capacity(value_byte: float) -> str:
-    """What a memory holds or must hold [B] in GiB, as memories are sold: ``80.0 GiB``."""
+    """What a memory holds or must hold [B] in powers of two, as memories are sold: ``80.0 GiB``, ``51.2 MiB``."""
+    if 0 < abs(value_byte) < 0.9995 * 2**30:
+        return f"{digits(value_byte / 2**20)} MiB"
     return f"{digits(value_byte / 2**30)} GiB"
 
 

@@ -5,6 +5,24 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Sequence
 
+#: Holds a number and its sign together when lines are folded; `fold` and `table` put a plain space in its place.
+_GLUE = "\xa0"
+
+
+def fold(text: str, width: int, *, first: str = "", rest: str | None = None) -> list[str]:
+    """Lines of at most `width`, `first` before the first and `rest` (default: the same) before the others.
+
+    Words with hyphens stay whole, and so do percentages.
+    """
+    lines = textwrap.wrap(
+        text.replace(" %", f"{_GLUE}%"),
+        width,
+        initial_indent=first,
+        subsequent_indent=first if rest is None else rest,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_GLUE, " ") for line in lines]
+
 
 def table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[int], width: int, indent: str = "  "
@@ -21,7 +39,7 @@ def table(
     for row in (header, *rows):
         cells = [row[i].ljust(sizes[i]) if i in left else row[i].rjust(sizes[i]) for i in range(columns - 1)]
         start = indent + "".join(f"{cell}  " for cell in cells)
-        folded = textwrap.wrap(row[-1], room) or [""]
+        folded = fold(row[-1], room) or [""]
         if columns - 1 not in left:
             longest = max([len(header[-1]), *(len(r[-1]) for r in rows)])
             folded = [part.rjust(min(longest, room)) for part in folded]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..parallelism import Parallelism
 from ..plan_report import KnownError, Outcome, PlanReport, RankedPlan, SourceLine
 from ..stepspec import PARTS
 from .quantities import apportion, capacity, digits, energy, many, money, percent, scaled, seconds
-from .tables import table
+from .tables import fold, table
 
 WIDTH = 100
 
 #: What each part of a step is, for readers.
 PART_WORDS = {
     "compute": "compute", "tensor": "tensor-parallel exchange", "pipeline": "sends between stages",
-    "bubble": "pipeline bubble", "data": "gradient exchange not hidden", "optimizer": "optimizer", "fixed": "fixed per step",
+    "bubble": "pipeline bubble", "data": "gradient exchange not hidden", "optimizer": "optimizer",
+    "fixed": "fixed per step",
 }  # fmt: skip
 
 
@@ -57,13 +57,18 @@ def known_error_text(known: KnownError | None) -> str:
     if known is None or not known.runs:
         return "0 measured runs like this one: the figures rest on data sheets and priors, and no interval is given."
     text = (
-        f"{known.group}: {known.runs:,} measured runs, each predicted with constants fitted without its group, were off by "
-        f"{percent(known.mean)} in the mean, {percent(known.median)} in the median; "
+        f"{known.group}: {known.runs:,} measured runs, each predicted with constants fitted without its group, were "
+        f"off by {percent(known.mean)} in the mean, {percent(known.median)} in the median; "
         f"8 of 10 took {known.low_factor:.2f} to {known.high_factor:.2f} times the prediction."
     )
     if known.extrapolated:
         text += f" Outside what was measured: {', '.join(known.extrapolated)}."
     return text
+
+
+def peak_text(report: PlanReport) -> str:
+    """The rate that utilisation is a share of."""
+    return f"{scaled(report.peak_flop_per_s, 'FLOP/s')} a chip, dense {report.peak_word} peak"
 
 
 def memory_headroom(plan: RankedPlan) -> str:
@@ -140,17 +145,27 @@ def outcome_rows(report: PlanReport, outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def ranking(report: PlanReport) -> list[str]:
-    """The ranked strategies as a table."""
+    """The ranked strategies as a table; what they have in common stands once, below it."""
     intervals = any(plan.low_s is not None for plan in report.ranked)
     header = ["#", "step", *(["80 % interval"] if intervals else []), "samples/s", "MFU", "memory", "strategy"]
+    words, common = in_common([plan.parallelism.words() for plan in report.ranked])
     rows = [
         [
             str(place), seconds(plan.step.total_s), *([_interval(plan, "{}", bare=True)] if intervals else []),
-            digits(plan.samples_per_s, 4), percent(plan.mfu), capacity(plan.memory.total_byte), plan.parallelism.words(),
+            digits(plan.samples_per_s, 4), percent(plan.mfu), capacity(plan.memory.total_byte), own,
         ]
-        for place, plan in enumerate(report.ranked, start=1)
+        for place, (plan, own) in enumerate(zip(report.ranked, words, strict=True), start=1)
     ]  # fmt: skip
-    return table(header, rows, left=(len(header) - 1,), width=WIDTH)
+    lines = table(header, rows, left=(len(header) - 1,), width=WIDTH)
+    return [*lines, *_fold(f"All of them: {common}.")] if common else lines
+
+
+def in_common(strategies: Sequence[str]) -> tuple[list[str], str]:
+    """What of each strategy's words is its own, and the words that all of several strategies share."""
+    split = [words.split() for words in strategies]
+    shared = [word for word in split[0] if all(word in words for words in split)] if len(split) > 1 else []
+    own = [" ".join(word for word in words if word not in shared) for words in split]
+    return own, " ".join(shared)
 
 
 def breakdown_rows(plan: RankedPlan) -> list[tuple[str, str, str]]:
@@ -186,7 +201,7 @@ def _utilisation(report: PlanReport, best: RankedPlan) -> list[str]:
     lines = _fields(
         (
             "MFU",
-            f"{percent(best.mfu)} of {scaled(report.peak_flop_per_s, 'FLOP/s')} a chip, dense {report.peak_word} peak",
+            f"{percent(best.mfu)} of {peak_text(report)}",
         ),
         ("MFU, full attention", percent(best.mfu_full_attention)),
         ("HFU", f"{percent(best.hfu)}, recomputation counted"),
@@ -243,9 +258,7 @@ def _sources(sources: Sequence[SourceLine]) -> list[str]:
     for line in sources:
         place = f"{line.source}, {line.locator}" if line.locator else line.source
         kind = f" [{line.kind}]" if line.kind else ""
-        lines += textwrap.wrap(
-            f"{line.quantity}: {line.printed}. {place}{kind}", WIDTH, initial_indent="  - ", subsequent_indent="    "
-        )
+        lines += fold(f"{line.quantity}: {line.printed}. {place}{kind}", WIDTH, first="  - ", rest="    ")
     return lines
 
 
@@ -282,18 +295,16 @@ def _fields(*rows: tuple[str, str]) -> list[str]:
     indent = max(len(name) for name, _ in rows) + 4
     lines: list[str] = []
     for name, text in rows:
-        lines += textwrap.wrap(text, WIDTH, initial_indent=f"  {name}".ljust(indent), subsequent_indent=" " * indent)
+        lines += fold(text, WIDTH, first=f"  {name}".ljust(indent), rest=" " * indent)
     return lines
 
 
 def _fold(text: str, *, indent: str = "  ") -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return fold(text, WIDTH, first=indent)
 
 
 def _bullets(texts: Iterable[str]) -> list[str]:
-    return [
-        line for text in texts for line in textwrap.wrap(text, WIDTH, initial_indent="  - ", subsequent_indent="    ")
-    ]
+    return [line for text in texts for line in fold(text, WIDTH, first="  - ", rest="    ")]
 
 
 def _sentence(text: str) -> str:

@@ -129,7 +129,8 @@ def resolve(row: Mapping[str, str]) -> RunJob:
         raise Unsupported(f"chip {chip} has no {recipe.matmul} rate")
     optimizer = _optimizer(config, stack, workload)
     context = Context(cluster=cluster, stack=stack, recipe=recipe, optimizer=optimizer_named(optimizer))
-    parallelism, batch = _parallelism(config, workload, stack, assumed)
+    memory_byte = hardware.chip(chip).memory_byte - stack.framework_reserve_byte
+    parallelism, batch = _parallelism(config, workload, stack, memory_byte, assumed)
     if metric == "step_time_s":
         value = 0.0
     else:
@@ -225,7 +226,7 @@ def _optimizer(config: Mapping[str, str], stack: Stack, workload: Workload) -> s
 
 
 def _parallelism(
-    config: Mapping[str, str], workload: Workload, stack: Stack, assumed: list[str]
+    config: Mapping[str, str], workload: Workload, stack: Stack, memory_byte: float, assumed: list[str]
 ) -> tuple[Parallelism, float]:
     """The strategy of a row and the samples its rate counts per step."""
     chips = _count(config, "num_chips")
@@ -264,8 +265,16 @@ def _parallelism(
         assumed.append("zero-bubble schedule priced as 1F1B")
     recompute = _RECOMPUTE.get(config["recompute"], "")
     if not recompute:
-        recompute = stack.recompute if workload.family == "transformer" and workload.causal else "none"
+        recompute = "none"
         if workload.causal:
+            sharded = _SHARDING.get(config["sharding"], "") or stack.sharding
+            state = (4.0 / (dp if sharded == "zero3" else 1) + 12.0 / (dp if sharded != "none" else 1)) * (
+                workload.parameters / (tp * pp)
+            )
+            recompute = _recompute_that_fits(
+                workload, stack, memory_byte=memory_byte - state, tp=tp, pp=pp, cp=cp, micro_batch=micro_batch,
+                in_flight=min(pp, micro_batches),
+            )
             assumed.append(f"recompute {recompute}")
     sharding = _SHARDING.get(config["sharding"], "")
     if not sharding:
@@ -284,6 +293,29 @@ def _parallelism(
         ), global_batch  # fmt: skip
     except ParallelismError as error:
         raise Unsupported(str(error)) from None
+
+
+def _recompute_that_fits(
+    workload: Workload, stack: Stack, *, memory_byte: float, tp: int, pp: int, cp: int, micro_batch: int, in_flight: int
+) -> str:
+    """The stack's habit, or the least recomputation beyond it whose activations fit beside the training state.
+
+    A rough count on purpose (activations over tp, blocks over pp, half as much again allowed): it only decides what a
+    source left out, where the stack's habit is plainly impossible.
+    """
+    habit = stack.recompute
+    if habit == "full":
+        return habit
+    blocks = sum(layer.repeat for layer in workload.layers)
+    saved = sum(layer.repeat * layer.saved_elements for layer in workload.layers)
+    scores = sum(layer.repeat * layer.score_elements for layer in workload.layers) if stack.attention == "unfused" else 0.0
+    room = 1.5 * max(memory_byte, 0.0)
+    share = 2.0 * micro_batch * in_flight / (tp * pp * cp)
+    if habit == "none" and (saved + scores) * share < room:
+        return "none"
+    if scores and saved * share < room:
+        return "selective"
+    return habit if saved * share < room or blocks <= 1 else "full"
 
 
 def _batches(

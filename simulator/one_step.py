@@ -1,0 +1,68 @@
+"""One step of one strategy on both engines: the closed form and, task by task, the events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from workloads.catalog import model
+
+from .analytic import batch, step_times
+from .calibration_data import calibration_names, load_constants
+from .cluster import system
+from .constants import Constants
+from .defaults import software
+from .events import Timeline, simulate
+from .lowering import Context, lower
+from .parallelism import Parallelism
+from .planner import plan
+from .query import PlanQuery
+from .stepspec import StepSpec, StepTime
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedStep:
+    """One step on both engines. Where nothing fits, `parallelism`, `spec` and both times are None."""
+
+    job: str
+    stack: str
+    calibration: str
+    searched: int
+    nearest_fit: str
+    parallelism: Parallelism | None = None
+    spec: StepSpec | None = None
+    analytic: StepTime | None = None
+    events: StepTime | None = None
+    timeline: Timeline | None = None
+
+    @property
+    def strategy(self) -> str:
+        """The strategy in one short line, "" where nothing fits."""
+        return self.parallelism.words() if self.parallelism else ""
+
+
+def simulate_step(query: PlanQuery, *, constants: Constants | None = None, traced: bool = False) -> SimulatedStep:
+    """Simulate one step of the job's strategy: what it pins, and for what it leaves open the best found.
+
+    With `traced` the result carries the timeline of the step.
+    """
+    if constants is None:
+        constants = load_constants() if "default" in calibration_names() else Constants()
+    report = plan(replace(query, top=1, tokens=0.0, samples=0.0, epochs=0.0, dataset_samples=0.0), constants=constants)
+    job = f"{report.model} with a global batch of {report.global_batch:,} on {report.chips:,} chips of {report.system}"
+    common = {"job": job, "stack": report.stack, "calibration": report.calibration, "nearest_fit": report.nearest_fit}
+    if not report.ranked:
+        return SimulatedStep(**common, searched=report.searched)
+    chosen = report.ranked[0].parallelism
+    workload = model(query.model, seq_len=query.seq_len or None, image_size=query.image_size or None)
+    cluster = system(query.system).cluster
+    runs = software(
+        workload, cluster.chip, stack_id=query.stack, precision=query.precision, optimizer_name=query.optimizer
+    )
+    context = Context(cluster=cluster, stack=runs.stack, recipe=runs.recipe, optimizer=runs.optimizer)
+    steps = batch(lower(workload, context, [chosen]), constants)
+    spec = steps.spec(0)
+    timeline = Timeline() if traced else None
+    return SimulatedStep(
+        **common, searched=report.searched, parallelism=chosen, spec=spec, analytic=step_times(steps)[0],
+        events=simulate(spec, timeline=timeline), timeline=timeline,
+    )  # fmt: skip

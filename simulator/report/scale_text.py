@@ -1,0 +1,131 @@
+"""A scaling curve as text and as plain values: every number of chips against the linear line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..parallelism import Parallelism
+from ..plan_report import PlanReport
+from .quantities import digits, percent, seconds
+from .tables import table
+
+WIDTH = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalePoint:
+    """The best strategy on one number of chips; ``step_s`` 0 where nothing fits [s]."""
+
+    model: str
+    system: str
+    stack: str
+    chips: int
+    global_batch: int
+    parallelism: Parallelism | None
+    step_s: float
+    samples_per_s: float
+    reason: str = ""
+
+    @classmethod
+    def of(cls, report: PlanReport) -> ScalePoint:
+        """The point that a plan makes."""
+        best = report.ranked[0] if report.ranked else None
+        return cls(
+            model=report.model, system=report.system, stack=report.stack, chips=report.chips,
+            global_batch=report.global_batch, parallelism=best.parallelism if best else None,
+            step_s=best.step.total_s if best else 0.0, samples_per_s=best.samples_per_s if best else 0.0,
+            reason="" if best else report.nearest_fit,
+        )  # fmt: skip
+
+    @property
+    def fits(self) -> bool:
+        """Whether any strategy fits."""
+        return self.parallelism is not None
+
+    def describe(self, mode: str) -> str:
+        """What the curve is of, in one line."""
+        batch = f"global batch {self.global_batch:,}"
+        if mode == "weak":
+            batch += " on the fewest, growing with the chips"
+        return f"{self.model} on {self.system}, {batch}, stack {self.stack}: {mode} scaling"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleRow:
+    """One point against the first that fits.
+
+    ``speedup`` = samples per second over those of the first; ``efficiency`` = speed-up over the ratio of chips;
+    ``gap_to_linear_s`` = step time minus the step time of the linear line [s].
+    """
+
+    point: ScalePoint
+    speedup: float
+    efficiency: float
+    gap_to_linear_s: float
+
+
+def scale_rows(points: Sequence[ScalePoint]) -> tuple[ScaleRow, ...]:
+    """Every point that fits against the first that does."""
+    fitting = [point for point in points if point.fits]
+    rows = []
+    for point in fitting:
+        first = fitting[0]
+        speedup = point.samples_per_s / first.samples_per_s
+        efficiency = speedup * first.chips / point.chips
+        rows.append(
+            ScaleRow(
+                point=point, speedup=speedup, efficiency=efficiency, gap_to_linear_s=point.step_s * (1.0 - efficiency)
+            )
+        )
+    return tuple(rows)
+
+
+def scale_text(points: Sequence[ScalePoint], mode: str, head: str, assumed: Sequence[str]) -> str:
+    """The curve as a table, ending in a newline."""
+    rows = {id(row.point): row for row in scale_rows(points)}
+    lines = [head, *(f"assumed: {text}" for text in assumed), ""]
+    cells = []
+    for point in points:
+        row = rows.get(id(point))
+        start = [f"{point.chips:,}", f"{point.global_batch:,}"]
+        if row is None or point.parallelism is None:
+            cells.append([*start, "-", "-", "-", "-", "-", f"nothing fits. {point.reason}".rstrip()])
+            continue
+        cells.append(
+            [
+                *start, seconds(point.step_s), digits(point.samples_per_s, 4), f"{row.speedup:.2f}x",
+                percent(row.efficiency), seconds(row.gap_to_linear_s), point.parallelism.words(),
+            ]
+        )  # fmt: skip
+    header = ["chips", "batch", "step", "samples/s", "speed-up", "efficiency", "gap to linear", "strategy"]
+    lines += table(header, cells, left=(7,), width=WIDTH, indent="")
+    return "\n".join(lines) + "\n"
+
+
+def scale_mapping(points: Sequence[ScalePoint], mode: str, assumed: Sequence[str]) -> dict[str, Any]:
+    """The same values, for JSON."""
+    rows = {id(row.point): row for row in scale_rows(points)}
+    listed = []
+    for point in points:
+        row = rows.get(id(point))
+        listed.append(
+            {
+                "chips": point.chips,
+                "global_batch": point.global_batch,
+                "fits": point.fits,
+                "step_s": point.step_s if point.fits else None,
+                "samples_per_s": point.samples_per_s if point.fits else None,
+                "speedup": row.speedup if row else None,
+                "efficiency": row.efficiency if row else None,
+                "gap_to_linear_s": row.gap_to_linear_s if row else None,
+                "strategy": asdict(point.parallelism) if point.parallelism else None,
+                "reason": point.reason,
+            }
+        )
+    first = points[0]
+    return {
+        "schema": 1, "kind": "scale", "mode": mode, "model": first.model, "system": first.system, "stack": first.stack,
+        "assumed": list(assumed), "points": listed,
+    }  # fmt: skip
