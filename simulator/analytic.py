@@ -1,6 +1,6 @@
 """Step times in closed form, for whole batches of strategies at once.
 
-The equations are those of `composition.bound`, which is their plain, scalar twin; tests hold the two equal to the
+The equations are those of `composition`, which is their plain, scalar twin; tests hold the two equal to the
 tick. Here they run over arrays: axes S (strategies), R (roles of stages: first, middle, last), G (blocks).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .constants import Constants
 from .kernels.optable import Floats, Ints
@@ -19,6 +20,8 @@ from .stepspec import GRADIENT_MODES, PARTS, PICOSECONDS_PER_SECOND, SCHEDULES, 
 _SHARDED = GRADIENT_MODES.index("sharded")
 _BACKWARD = GRADIENT_MODES.index("backward")
 _AFTER = GRADIENT_MODES.index("after")
+_GPIPE = SCHEDULES.index("gpipe")
+_INTERLEAVED = SCHEDULES.index("interleaved")
 _ROLE_NAMES = ("first", "middle", "last")
 
 #: Micro-batches of sharded passes that are followed one by one; from then on every one takes as long as the last.
@@ -129,28 +132,24 @@ def batch(lowered: Lowered, constants: Constants) -> StepBatch:
 def step_times(steps: StepBatch) -> StepTimes:
     """Every strategy's step time; see `composition.bound` for the equations."""
     low = steps.lowered
-    v, m = low.virtual_stages, low.micro_batches
-    first_forward = _stage_sum(low, steps.forward_ps + steps.forward_tensor_ps)
-    first_backward = _stage_sum(low, steps.backward_ps + steps.backward_tensor_ps)
-    forward_sends, backward_sends = _sends(low)
-    forward = first_forward + forward_sends * steps.send_ps[:, None]
-    backward = first_backward + backward_sends * steps.send_ps[:, None]
-    both = forward + backward
+    m = low.micro_batches
+    passes = _passes(steps)
+    both = passes.forward + passes.backward
     present = low.role_stages > 0
     pace = np.argmax(np.where(present, both, -1), axis=1)
     rows = np.arange(low.strategies)
-    slowest = both[rows, pace]
-    total = np.sum(both * low.role_stages, axis=1)
-    pipeline = m * slowest + _divide_up(total - slowest, v)
-    gradients = _gradients_done(steps, pipeline, backward)
+    busy = m * both[rows, pace]
+    done = np.where((low.schedule == _GPIPE)[:, None], _gpipe_done(low, passes), _chains_done(low, passes))
+    pipeline = done[:, 0]
+    gradients = _gradients_done(steps, done)
     sharded = np.flatnonzero(low.gradient_mode == _SHARDED)
     if len(sharded):
         gradients[sharded] = _sharded_ps(steps, sharded)
     compute = m * _stage_sum(low, steps.forward_ps + steps.backward_ps)[rows, pace]
     tensor = m * _stage_sum(low, steps.forward_tensor_ps + steps.backward_tensor_ps)[rows, pace]
     return StepTimes(
-        compute_ps=compute, tensor_ps=tensor, pipeline_ps=m * slowest - compute - tensor,
-        bubble_ps=pipeline - m * slowest, data_ps=gradients - pipeline,
+        compute_ps=compute, tensor_ps=tensor, pipeline_ps=busy - compute - tensor,
+        bubble_ps=pipeline - busy, data_ps=gradients - pipeline,
         optimizer_ps=np.max(np.where(present, steps.optimizer_ps, 0), axis=1)
         + np.max(np.where(present, steps.update_gather_ps, 0), axis=1),
         fixed_ps=steps.fixed_ps,
@@ -171,46 +170,184 @@ def _stage_sum(low: Lowered, per_block: Ints) -> Ints:
     return np.asarray(np.sum(low.repeat * per_block[:, None, :], axis=2), dtype=np.int64)
 
 
-def _sends(low: Lowered) -> tuple[Ints, Ints]:
-    """Sends of one micro-batch by role and direction, (S, R) each: none out of the model's ends."""
-    v, several = low.virtual_stages, low.pp > 1
-    forward = np.stack([v, v, v - 1], axis=1) * several[:, None]
-    backward = np.stack([v - 1, v, v], axis=1) * several[:, None]
-    return forward, backward
+@dataclass(frozen=True, kw_only=True)
+class _Passes:
+    """Passes of one micro-batch by role, sends included; (S, R) each [ps]."""
+
+    forward: Ints  # through all chunks
+    backward: Ints
+    first_forward: Ints  # through the first chunk
+    first_backward: Ints
+    last_forward: Ints  # through the last chunk
+    last_backward: Ints
 
 
-def _gradients_done(steps: StepBatch, pipeline: Ints, backward: Ints) -> Ints:
-    """When the last gradient is exchanged, modes "none", "after" and "backward"; (S,) [ps]."""
+def _passes(steps: StepBatch) -> _Passes:
     low = steps.lowered
-    v = low.virtual_stages
-    # Stages later in the pipeline end their last backward pass earlier, by the passes that still run before them. Of
-    # the middle stages the first ends last.
-    before = np.stack(
-        [np.zeros_like(pipeline), backward[:, 0], backward[:, 0] + backward[:, 1] * np.maximum(low.pp - 2, 0)], axis=1
+    forward, backward = steps.forward_ps + steps.forward_tensor_ps, steps.backward_ps + steps.backward_tensor_ps
+    chunks = low.virtual_stages[:, None]
+    send = np.where(low.pp > 1, steps.send_ps, 0)[:, None]
+    # Nothing is sent after the model's last chunk, nor back before its first.
+    no_forward, no_backward = np.array([0, 0, 1]), np.array([1, 0, 0])
+    whole = (
+        _stage_sum(low, forward) + (chunks - no_forward) * send,
+        _stage_sum(low, backward) + (chunks - no_backward) * send,
     )
-    left = pipeline[:, None] - _divide_up(before, v[:, None])
+    if (low.virtual_stages == 1).all():
+        first, last = whole, whole
+    else:
+        single = chunks == 1
+        at_first, at_last = _first_chunk(low.repeat, low.virtual_stages), _last_chunk(low.repeat, low.virtual_stages)
+        first = (
+            np.sum(at_first * forward[:, None, :], axis=2) + (1 - no_forward * single) * send,
+            np.sum(at_first * backward[:, None, :], axis=2) + (1 - no_backward) * send,
+        )
+        last = (
+            np.sum(at_last * forward[:, None, :], axis=2) + (1 - no_forward) * send,
+            np.sum(at_last * backward[:, None, :], axis=2) + (1 - no_backward * single) * send,
+        )
+    return _Passes(
+        forward=whole[0], backward=whole[1], first_forward=first[0], first_backward=first[1],
+        last_forward=last[0], last_backward=last[1],
+    )  # fmt: skip
+
+
+def _first_chunk(repeat: Ints, virtual_stages: Ints) -> Ints:
+    """Blocks in the first chunk of `split_chunks`; (S, R, G)."""
+    v = virtual_stages[:, None, None]
+    at, _, after = _around_spread(repeat)
+    return np.asarray(np.where(at, _divide_up(repeat, v), np.where(after & (v > 1), 0, repeat)), dtype=np.int64)
+
+
+def _last_chunk(repeat: Ints, virtual_stages: Ints) -> Ints:
+    """Blocks in the last chunk of `split_chunks`; (S, R, G)."""
+    v = virtual_stages[:, None, None]
+    at, before, _ = _around_spread(repeat)
+    return np.asarray(np.where(at, repeat // v, np.where(before & (v > 1), 0, repeat)), dtype=np.int64)
+
+
+def _around_spread(repeat: Ints) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where the block stands that is spread over chunks, what is before and what after it; (S, R, G) each."""
+    spread = np.argmax(repeat, axis=2)[:, :, None]
+    index = np.arange(repeat.shape[2])
+    return index == spread, index < spread, index > spread
+
+
+def _gpipe_done(low: Lowered, passes: _Passes) -> Ints:
+    """End of the last backward pass by role under GPipe; a middle stage is the first of its kind; (S, R) [ps]."""
+    count, present = low.role_stages, low.role_stages > 0
+    forward, backward = np.where(present, passes.forward, 0), np.where(present, passes.backward, 0)
+    more = (low.micro_batches - 1)[:, None]
+    turned = np.sum(forward * count, axis=1, keepdims=True) + more * np.max(forward, axis=1, keepdims=True)
+    behind = np.cumsum((backward * count)[:, ::-1], axis=1)[:, ::-1]
+    slowest = np.maximum.accumulate(backward[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(turned + behind + more * slowest, dtype=np.int64)
+
+
+def _chains_done(low: Lowered, passes: _Passes) -> Ints:
+    """End of the last backward pass by role under 1F1B, interleaved or not; (S, R) [ps].
+
+    The chains of `composition.last_passes_done_ps`, with its letters. Middle stages are alike, so that a chain's length
+    depends on its stage ``k`` only through its place. Between the places where a minimum in the count ``a`` changes
+    sides the length is a sum and maximum of linear functions of ``k``, hence convex, hence largest at either end of
+    such a run: the first and the last stage, and of the middle ones the two outermost and those on both sides of the
+    changes (at most two), are enough. Of all middle stages the first ends its last backward pass last.
+    """
+    p, m, v = low.pp[:, None], low.micro_batches[:, None], low.virtual_stages[:, None]
+    several, single = p > 2, v == 1
+    stride = 1 + (low.schedule == _INTERLEAVED)[:, None]
+    most = m * v - 1 - (v - 1) * p
+    # Columns: the first stage, middle stages, the last stage. `change` is the last stage before a change.
+    changes = [p - 1 - -(-most // stride), p - 1 - -(-(p - 1) // stride)]
+    places = np.concatenate([np.ones_like(p), *(c + d for c in changes for d in (0, 1)), p - 2], axis=1)
+    places = np.clip(places, 1, np.maximum(p - 2, 1))
+    k = np.concatenate([np.zeros_like(p), places, p - 1], axis=1)
+    role = np.array([0, *[1] * places.shape[1], 2])
+    present = (low.role_stages > 0)[:, role]
+    f, b, g, h = passes.first_forward, passes.first_backward, passes.last_forward, passes.last_backward
+    middles = low.role_stages[:, 1][:, None]
+    # How many middle stages are before and behind stage k.
+    before = np.where(role == 0, 0, np.where(role == 1, k - 1, middles))
+    behind = np.where(role == 0, middles, np.where(role == 1, middles - k, 0))
+    past_first, ends_later = role > 0, (role < 2) & (p > 1)
+    lead_f, lead_b = (past_first * x[:, :1] + before * x[:, 1:2] for x in (f, b))
+    down_g, down_h = (ends_later * x[:, 2:] + behind * x[:, 1:2] for x in (g, h))
+    trip = down_g + down_h
+
+    wanted = stride * (p - 1 - k)
+    apart = wanted < most
+    count = np.minimum(wanted, most)
+    in_last = np.minimum(count, p - 1)
+    first_wait = trip - (in_last * g[:, role] + (count - in_last) * f[:, role])
+    returning = in_last * h[:, role] + (count - in_last) * b[:, role]
+    last_wait = trip - returning
+    handed = np.where(single, count, p - 1)
+
+    def idle(taken: Ints) -> Ints:
+        """Waits of a chain, (S, columns); `taken` is D."""
+        fed_in, taken_in = np.where(single, fed, 0), np.where(single, taken, 0)
+        two = np.maximum(fed_in, first_wait) + np.maximum(taken_in, last_wait)
+        one = np.maximum(np.maximum(fed_in + taken_in, first_wait + taken_in), fed_in + last_wait)
+        return np.asarray(np.where(single, 0, fed + taken) + np.where(apart, two, one), dtype=np.int64)
+
+    def upstream(x: Ints, start: int) -> Ints:
+        """Excess of the slowest stage from the one of role `start` up to k over k's; (S, columns)."""
+        excess = np.zeros(k.shape, np.int64)
+        for r in range(start, 2):
+            counts = (role > r) & (low.role_stages[:, r] > 0)[:, None]
+            excess = np.maximum(excess, np.where(counts, x[:, r : r + 1] - x[:, role], 0))
+        return excess
+
+    fed = handed * upstream(f, 0)
+    busy = m * (passes.forward + passes.backward)[:, role]
+    base = lead_f + busy + lead_b
+    nothing = np.iinfo(np.int64).min
+    whole = np.where(present, base + idle(handed * upstream(b, 0)), nothing)
+    later = np.where(present, base + idle(handed * upstream(b, 1)), nothing)
+    done_first = np.max(whole, axis=1)
+    done_middle = np.max(later[:, 1:], axis=1) - b[:, 0]
+    done_last = (base + idle(np.zeros_like(k)))[:, -1] - lead_b[:, -1]
+
+    # Held up by the last forward pass of an earlier stage.
+    start = np.where(
+        single, np.where(apart, np.maximum(fed, first_wait), fed), fed + np.where(apart, np.maximum(0, first_wait), 0)
+    )
+    rest = h + p * (passes.backward - h)
+    sent_down = np.where(present, lead_f + busy + start - returning - rest[:, role] + down_g, nothing)
+    # On its way up a pass may leave the chain at any middle stage; a length linear in its place, so at either end.
+    last_sent_down = np.max(sent_down[:, :-1], axis=1)
+    to_first = sent_down[:, 0] + (middles[:, 0] - 1) * h[:, 1]
+    to_last = last_sent_down + (middles[:, 0] - 1) * b[:, 1]
+    done_middle = np.maximum(done_middle, np.maximum(to_first, to_last) + h[:, 2] + rest[:, 1])
+    done_last = np.maximum(done_last, last_sent_down + rest[:, 2])
+    done_middle = np.maximum(done_middle, done_last + middles[:, 0] * b[:, 1])
+    next_done = np.where(several[:, 0], done_middle, done_last)
+    done_first = np.where(low.pp > 1, np.maximum(done_first, next_done + b[:, 0]), done_first)
+    return np.stack([done_first, np.where(several[:, 0], done_middle, 0), np.where(low.pp > 1, done_last, 0)], axis=1)
+
+
+def _gradients_done(steps: StepBatch, done: Ints) -> Ints:
+    """When the last gradient is exchanged, modes "none", "after" and "backward"; (S,) [ps].
+
+    ``done`` is when the last backward pass ends by role, (S, R); of the middle stages the first counts.
+    """
+    low = steps.lowered
     exposed = np.where((low.gradient_mode == _AFTER)[:, None], steps.reduce_after_ps, 0)
     overlapped = np.flatnonzero(low.gradient_mode == _BACKWARD)
     if len(overlapped):
         exposed[overlapped] = _exposed_ps(steps, overlapped)
-    end = np.where(low.role_stages > 0, left + exposed, 0)
-    return np.maximum(pipeline, np.max(end, axis=1))
+    return np.asarray(np.max(np.where(low.role_stages > 0, done + exposed, 0), axis=1), dtype=np.int64)
 
 
 def _exposed_ps(steps: StepBatch, chosen: Ints) -> Ints:
-    """Exchange that does not hide under the last backward pass, mode "backward"; (chosen, R) [ps].
+    """Exchange that does not hide under the last backward pass and its send, mode "backward"; (chosen, R) [ps].
 
     Within a run of like blocks the end of the stream is linear in the position, so that its maximum stands at the run's
     first or last block.
     """
     low = steps.lowered
     repeat = low.repeat[chosen]
-    v = low.virtual_stages[chosen][:, None]
-    spread = np.argmax(repeat, axis=2)
-    index = np.arange(repeat.shape[2])
-    at = index[None, None, :] == spread[:, :, None]
-    after = index[None, None, :] > spread[:, :, None]
-    first_chunk = np.where(at, _divide_up(repeat, v[:, :, None]), np.where(after & (v > 1)[:, :, None], 0, repeat))
+    first_chunk = _first_chunk(repeat, low.virtual_stages[chosen])
     reduce_ps = steps.reduce_ps[chosen][:, None, :]
     unit = (steps.backward_ps + steps.backward_tensor_ps)[chosen][:, None, :]
     to_come = np.sum(first_chunk * reduce_ps, axis=2)
@@ -224,7 +361,9 @@ def _exposed_ps(steps: StepBatch, chosen: Ints) -> Ints:
         end = np.where(some, np.maximum(end, np.maximum(at_first, at_last)), end)
         ready = ready + count * time
         to_come = to_come - count * cost
-    return np.maximum(0, end - ready)
+    # The first stage sends nothing back.
+    ready = ready + np.where(low.pp > 1, steps.send_ps, 0)[chosen][:, None] * np.array([0, 1, 1])
+    return np.asarray(np.maximum(0, end - ready), dtype=np.int64)
 
 
 def _sharded_ps(steps: StepBatch, chosen: Ints) -> Ints:

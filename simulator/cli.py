@@ -338,13 +338,16 @@ _VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence")
 
 @cli.command()
 @click.argument("kind", metavar="KIND")
-@click.argument("file", metavar="FILE.csv")
+@click.argument("file", required=False, metavar="[FILE.csv]")
 @click.option("--out", metavar="PRED.csv", help="Write one prediction per input line there.")
 @click.option("--held-out", is_flag=True, help="Predict every group with constants fitted without it.")
 @click.option("--calibration", default="default", show_default=True, metavar="NAME", help="Fitted constants to use.")
 @_JSON
-def validate(kind: str, file: str, out: str | None, held_out: bool, calibration: str, as_json: bool) -> int:
-    """Compare predictions with measurements. KIND is runs; kernels, collectives and convergence are to come."""
+def validate(kind: str, file: str | None, out: str | None, held_out: bool, calibration: str, as_json: bool) -> int:
+    """Compare predictions with measurements; without a file, with those that ship.
+
+    KIND is runs; kernels, collectives and convergence are to come.
+    """
     from hwmodels.datafile import did_you_mean
 
     if kind not in _VALIDATE_KINDS:
@@ -353,6 +356,8 @@ def validate(kind: str, file: str, out: str | None, held_out: bool, calibration:
     if kind != "runs":
         raise InputError(f"validate: {kind} is not yet supported; legal: runs.")
     problems = _output_problems(file, [out])
+    if out is not None and os.path.exists(out) and not os.path.isfile(out) and not problems:
+        problems = [f"{out!a}: is not a plain file; predictions are written all or nothing."]
     if problems:
         raise InputError(*problems)
     _deliver(_validated(file, out, held_out=held_out, calibration=calibration, as_json=as_json), None)
@@ -362,13 +367,27 @@ def validate(kind: str, file: str, out: str | None, held_out: bool, calibration:
 # --- helpers of commands ------------------------------------------------------------------------------------------
 
 
-def _validated(file: str, out: str | None, *, held_out: bool, calibration: str, as_json: bool) -> str:
+def _validated(file: str | None, out: str | None, *, held_out: bool, calibration: str, as_json: bool) -> str:
     from pathlib import Path
 
-    from .validation import validate_runs
+    from .calibration_data import CalibrationError, load
+    from .validation import TableError, validate_runs
 
-    summary = validate_runs(Path(file), Path(out) if out else None, held_out=held_out, calibration=calibration)
-    if out:
+    try:
+        load(calibration)
+    except CalibrationError as error:
+        raise InputError(f"--calibration: {error.args[0]}") from None
+    try:
+        summary = validate_runs(
+            Path(file) if file is not None else None,
+            Path(out) if out is not None else None,
+            held_out=held_out,
+            calibration=calibration,
+            progress=_note,
+        )
+    except TableError as error:
+        raise InputError(str(error)) from None
+    if out is not None:
         _note(f"wrote {out}")
     return _json(summary.as_json()) if as_json else summary.text()
 

@@ -14,12 +14,20 @@ from .stack import Stack, stack
 
 #: Stack by (kind of run, chip family): what most published runs of that kind and era used.
 _STACKS: Final = {
-    ("llm", "kepler"): "pytorch-2018", ("llm", "pascal"): "pytorch-2018", ("llm", "volta"): "megatron-lm-2021",
-    ("llm", "ampere"): "megatron-lm-2022", ("llm", "hopper"): "megatron-core-2024", ("llm", "tpu"): "jax-tpu",
-    ("bert", "kepler"): "pytorch-2018", ("bert", "pascal"): "pytorch-2018", ("bert", "volta"): "dle-pytorch-bert",
-    ("bert", "ampere"): "dle-pytorch-bert", ("bert", "hopper"): "megatron-core-2024", ("bert", "tpu"): "mlperf-tf",
+    ("llm", "kepler"): "pytorch-2018",
+    ("llm", "pascal"): "pytorch-2018",
+    ("llm", "volta"): "megatron-lm-2021",
+    ("llm", "ampere"): "megatron-lm-2022",
+    ("llm", "hopper"): "megatron-core-2024",
+    ("llm", "tpu"): "jax-tpu",
+    ("bert", "kepler"): "pytorch-2018",
+    ("bert", "pascal"): "pytorch-2018",
+    ("bert", "volta"): "dle-pytorch-bert",
+    ("bert", "ampere"): "dle-pytorch-bert",
+    ("bert", "hopper"): "megatron-core-2024",
+    ("bert", "tpu"): "mlperf-tf",
     ("cnn", "tpu"): "mlperf-tf",
-}  # fmt: skip
+}
 _CONVNET_STACK: Final = "tf1-horovod"
 
 
@@ -40,11 +48,13 @@ def kind_of_run(workload: Workload) -> str:
     return "llm" if workload.causal else "bert"
 
 
-def software(workload: Workload, chip: Chip, *, stack_id: str = "", precision: str = "", optimizer_name: str = "") -> Software:
+def software(
+    workload: Workload, chip: Chip, *, stack_id: str = "", precision: str = "", optimizer_name: str = ""
+) -> Software:
     """The software of a job: what the question names, else what runs of its kind and era used.
 
-    16-bit multiplication where the chip has a matrix unit for it (bf16 before fp16), else fp32; Adam for sequences, momentum
-    for images.
+    16-bit multiplication where the chip has a matrix unit for it (bf16 before fp16), else fp32; Adam for sequences,
+    momentum for images.
 
     Raises
     ------
@@ -64,7 +74,9 @@ def software(workload: Workload, chip: Chip, *, stack_id: str = "", precision: s
         lines.append(f"precision {precision}: the fastest that training on {chip.architecture} chips commonly uses")
     if not optimizer_name:
         optimizer_name = "momentum" if workload.family == "convnet" else "adam"
-        lines.append(f"optimizer {optimizer_name}: usual for {'images' if workload.family == 'convnet' else 'sequences'}")
+        lines.append(
+            f"optimizer {optimizer_name}: usual for {'images' if workload.family == 'convnet' else 'sequences'}"
+        )
     return Software(
         stack=stack(stack_id), recipe=recipe(precision), optimizer=optimizer(optimizer_name), defaults=tuple(lines)
-    )  # fmt: skip
+    )

@@ -84,12 +84,12 @@ def memory_byte(workload: Workload, context: Context, columns: Mapping[str, Ints
     Parameters
     ----------
     columns
-        tp, pp, dp, cp, micro_batch, micro_batches, virtual_stages, schedule, recompute, sharding, sequence_parallel as a
-        search makes them; words as indices into their tuples. Shape (S,) each.
+        tp, pp, dp, cp, micro_batch, micro_batches, virtual_stages, schedule, recompute, sharding, sequence_parallel as
+        a search makes them; words as indices into their tuples. Shape (S,) each.
 
     References
     ----------
-    Rajbhandari et al. 2020, ZeRO, section 3, arXiv:1910.02054; Korthikanti et al. 2022, equations 1 to 6, arXiv:2205.05198.
+    Rajbhandari et al. 2020, ZeRO, section 3, arXiv:1910.02054; Korthikanti et al. 2022, section 4, arXiv:2205.05198.
     """
     stack, recipe = context.stack, context.recipe
     tp, cp, pp = (columns[name].astype(float) for name in ("tp", "cp", "pp"))
@@ -155,8 +155,8 @@ def memory_byte(workload: Workload, context: Context, columns: Mapping[str, Ints
 class _LayerSums:
     """What one repeat of a layer holds for one sample, added up by how tensor parallelism divides it.
 
-    ``*_saved``, ``scores`` and ``statistics`` are elements of two bytes in a 16-bit recipe; ``logits`` the elements that
-    a vocabulary-split product writes; ``input_elements`` what enters the layer.
+    ``*_saved``, ``scores`` and ``statistics`` are elements of two bytes in a 16-bit recipe; ``logits`` the elements
+    that a vocabulary-split product writes; ``input_elements`` what enters the layer.
     """
 
     split_saved: float
@@ -188,9 +188,9 @@ class _LayerSums:
 def activations_in_flight(columns: Mapping[str, Ints], *, blocks_before_and_after: tuple[Ints, int]) -> Floats:
     """Micro-batches whose activations a stage holds at once, by role and block; shape (S, R, G).
 
-    For the blocks of a stage these are the schedules' own formulas (`simulator.schedules`) on stage 0, 1 and p - 1. Layers
-    before the blocks belong to the first chunk, of which the interleaved schedule holds up to 2 p micro-batches; layers
-    after them to the last, whose backward pass follows at once.
+    For the blocks of a stage these are the schedules' own formulas (`simulator.schedules`) on stage 0, 1 and p - 1.
+    Layers before the blocks belong to the first chunk, of which the interleaved schedule holds up to 2 p micro-batches;
+    layers after them to the last, whose backward pass follows at once.
     """
     repeats, spread = blocks_before_and_after
     p, m, v = columns["pp"], columns["micro_batches"], columns["virtual_stages"]

@@ -91,15 +91,16 @@ def legal(
 
     tp stays inside a server unless pinned and divides heads, hidden and ffn (the vocabulary is padded); pp divides the
     blocks, or the blocks and two more (embedding and head take the place of one each); dp divides the global batch, and
-    the micro-batch what one replica gets of it; virtual stages divide a stage's blocks and need micro-batches in whole rounds
-    of the pipeline. Sequence parallelism is looked at where the stack has it, ZeRO-3 where the stack is none of Megatron-LM's, which
-    have no such thing, and without a pipeline. Convolutional networks are cut by data only.
+    the micro-batch what one replica gets of it; virtual stages divide a stage's blocks and need micro-batches in whole
+    rounds of the pipeline. Sequence parallelism is looked at where the stack has it; ZeRO-3 without a pipeline, where
+    the stack is none of Megatron-LM's, which have no such thing. Convolutional networks are cut by data only.
 
     Parameters
     ----------
     fixed
-        Parts of the strategy that are pinned, by the names of `Parallelism`. A pin may go beyond what is searched (tp over
-        several servers, uneven stages, GPipe, ZeRO-2, context parallelism of short sequences), not beyond what can run.
+        Parts of the strategy that are pinned, by the names of `Parallelism`. A pin may go beyond what is searched (tp
+        over several servers, uneven stages, GPipe, ZeRO-2, context parallelism of short sequences), not beyond what can
+        run.
     """
     pins = dict(fixed or {})
     layouts, rejected = _layouts(workload, cluster, chips, global_batch, pins)
@@ -139,14 +140,14 @@ def _layouts(
     found: list[Layout] = []
     broken: dict[str, list[tuple[Layout, str]]] = {}
     for tp in (int(pins["tp"]),) if "tp" in pins else divisors(chips):
-        if convnet and tp > 1 or ("tp" not in pins and tp > cluster.chips_per_server):
+        if (convnet and tp > 1) or ("tp" not in pins and tp > cluster.chips_per_server):
             continue
         for cp in contexts:
             if chips % (tp * cp):
                 continue
             for pp in divisors(chips // (tp * cp)):
                 dp = chips // (tp * cp * pp)
-                if convnet and pp > 1 or pins.get("pp", pp) != pp or pins.get("dp", dp) != dp:
+                if (convnet and pp > 1) or pins.get("pp", pp) != pp or pins.get("dp", dp) != dp:
                     continue
                 layout = (tp, cp, pp, dp)
                 problem = "" if convnet else _undivided(workload, layout, "pp" in pins)
@@ -178,7 +179,8 @@ def _undivided(workload: Workload, layout: Layout, pinned_stages: bool) -> str:
     if groups % tp and tp % max(groups, 1):
         return f"{_HEADS}|tp={tp} cannot share {groups} kv_heads"
     if workload.tokens_per_sample % cp:
-        return f"{_SEQUENCE}|cp={cp} leaves {workload.tokens_per_sample % cp} of {workload.tokens_per_sample} positions over"
+        positions = workload.tokens_per_sample
+        return f"{_SEQUENCE}|cp={cp} leaves {positions % cp} of {positions} positions over"
     blocks = workload.num_blocks
     if pp > blocks:
         return f"{_BLOCKS}|pp={pp} exceeds {blocks} blocks"
@@ -256,7 +258,7 @@ def too_big(candidates: Candidates, memory: MemoryColumns, *, capacity_byte: flo
                 count=len(members),
                 example=candidates.parallelism(nearest),
                 by=needs(memory.use(nearest, capacity_byte=capacity_byte)),
-            )  # fmt: skip
+            )
         )
     return tuple(sorted(groups, key=lambda group: -group.count))
 

@@ -21,19 +21,25 @@ from .plan_report import SourceLine
 
 #: Facts of a chip that enter a plan, and what they are called; its peak comes besides.
 _CHIP_FACTS: Final = {
-    "compute.cores": "cores", "memory.capacity": "memory", "memory.bandwidth": "memory bandwidth", "power.tdp": "power limit",
+    "compute.cores": "cores",
+    "memory.capacity": "memory",
+    "memory.bandwidth": "memory bandwidth",
+    "power.tdp": "power limit",
     "power.idle": "idle power",
-}  # fmt: skip
+}
 _SERVER_FACTS: Final = {
-    "chips": "chips", "scale_up.links_per_chip": "links per chip", "scale_out.nics": "network cards", "host.power": "power besides chips",
-}  # fmt: skip
+    "chips": "chips",
+    "scale_up.links_per_chip": "links per chip",
+    "scale_out.nics": "network cards",
+    "host.power": "power besides chips",
+}
 _LINK_FACTS: Final = {"bandwidth": "bandwidth", "latency": "latency"}
 
 
 def sources(
     workload: Workload, context: Context, entry: SystemEntry, *, price: ChipPrice | None = None, energy: bool = False
 ) -> tuple[SourceLine, ...]:
-    """Chip, server, links, system, model, stack, optimizer; the price and the building's overhead where they were used."""
+    """Chip, server, links, system, model, stack, optimizer; price and the building's overhead where they were used."""
     cluster, chip = context.cluster, context.cluster.chip
     server = hardware.server(cluster.server)
     lines = [*_chip_lines(chip, context.recipe.matmul), *_lines(server, _SERVER_FACTS)]
@@ -42,31 +48,53 @@ def sources(
             lines += _lines(hardware.link(name), _LINK_FACTS)
     lines.append(
         SourceLine(
-            quantity=f"{cluster.id}: system", printed=f"{cluster.max_servers} servers, {cluster.network.replace('_', ' ')}",
-            source=cluster.source, locator=entry.locator, kind=_kind_of(cluster.source),
-        )  # fmt: skip
+            quantity=f"{cluster.id}: system",
+            printed=f"{cluster.max_servers} servers, {cluster.network.replace('_', ' ')}",
+            source=cluster.source,
+            locator=entry.locator,
+            kind=_kind_of(cluster.source),
+        )
     )
     lines.append(_model_line(workload))
     stack = context.stack
     lines.append(
-        SourceLine(quantity=f"{stack.id}: software stack", printed=stack.name, source=stack.source, locator="", kind="secondary")
+        SourceLine(
+            quantity=f"{stack.id}: software stack",
+            printed=stack.name,
+            source=stack.source,
+            locator="",
+            kind="secondary",
+        )
     )
     lines.append(
         SourceLine(
             quantity=f"{context.optimizer.name}: update rule",
-            printed=f"{context.optimizer.state_per_parameter} words of state", source=context.optimizer.source, locator="", kind="paper",
-        )  # fmt: skip
+            printed=f"{context.optimizer.state_per_parameter} words of state",
+            source=context.optimizer.source,
+            locator="",
+            kind="paper",
+        )
     )
     if price is not None and price.price is not None:
         lines.append(
             SourceLine(
-                quantity=f"{price.price.item}: price", printed=f"USD {price.usd_per_chip_hour:g} per chip-hour",
-                source=f"{price.price.source}, {price.price.region}, {price.price.date}", locator=price.price.locator,
+                quantity=f"{price.price.item}: price",
+                printed=f"USD {price.usd_per_chip_hour:g} per chip-hour",
+                source=f"{price.price.source}, {price.price.region}, {price.price.date}",
+                locator=price.price.locator,
                 kind=price.price.source_kind,
-            )  # fmt: skip
+            )
         )
     if energy:
-        lines.append(SourceLine(quantity="power usage effectiveness", printed=f"{PUE:g}", source=PUE_SOURCE, locator="", kind="secondary"))
+        lines.append(
+            SourceLine(
+                quantity="power usage effectiveness",
+                printed=f"{PUE:g}",
+                source=PUE_SOURCE,
+                locator="",
+                kind="secondary",
+            )
+        )
     return tuple(lines)
 
 
@@ -83,7 +111,13 @@ def _lines(owner: Chip | Server | Link, wanted: dict[str, str]) -> Iterator[Sour
 
 def _line(quantity: str, fact: Fact, source: Source) -> SourceLine:
     printed = f"{fact.printed:g}" if fact.unit == "1" else f"{fact.printed:g} {fact.unit}"
-    return SourceLine(quantity=quantity, printed=printed, source=f"{source.title} ({source.where})", locator=fact.locator, kind=source.kind)
+    return SourceLine(
+        quantity=quantity,
+        printed=printed,
+        source=f"{source.title} ({source.where})",
+        locator=fact.locator,
+        kind=source.kind,
+    )
 
 
 def _kind_of(source: str) -> str:
@@ -94,6 +128,9 @@ def _model_line(workload: Workload) -> SourceLine:
     entry = models.entries().get(workload.name)
     kind = entry.kind if entry else "spelled"
     return SourceLine(
-        quantity=f"{workload.name}: shape", printed=f"{workload.parameters:,} parameters", source=workload.source, locator="",
+        quantity=f"{workload.name}: shape",
+        printed=f"{workload.parameters:,} parameters",
+        source=workload.source,
+        locator="",
         kind=kind,
-    )  # fmt: skip
+    )

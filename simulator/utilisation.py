@@ -8,7 +8,7 @@ from typing import Final
 from workloads.layer import COUNTED_KINDS
 from workloads.workload import Workload
 
-#: Forward and backward work against forward work: every product has a gradient for its input and one for its parameters.
+#: Forward and backward against forward: every product has a gradient for its input and one for its parameters.
 TRAINING_FACTOR: Final = 3.0
 
 CONVENTION: Final = (
@@ -40,7 +40,14 @@ def forward_flop(workload: Workload, *, halved: bool, blocks_only: bool = False,
 
 
 def utilisation(
-    workload: Workload, *, global_batch: int, step_s: float, peak_flop_per_s: float, chips: int, recompute: str, fused: bool
+    workload: Workload,
+    *,
+    global_batch: int,
+    step_s: float,
+    peak_flop_per_s: float,
+    chips: int,
+    recompute: str,
+    fused: bool,
 ) -> Utilisation:
     """MFU, MFU with attention in full, and HFU of one step.
 

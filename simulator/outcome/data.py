@@ -8,8 +8,8 @@ from typing import Final
 
 from workloads.workload import Workload
 
-#: Training images of ImageNet-1k (ILSVRC 2012), Russakovsky et al. 2015, ImageNet Large Scale Visual Recognition Challenge,
-#: table 2, arXiv:1409.0575.
+#: Training images of ImageNet-1k (ILSVRC 2012): Russakovsky et al. 2015, ImageNet Large Scale Visual Recognition
+#: Challenge, arXiv:1409.0575.
 IMAGENET_IMAGES: Final = 1_281_167
 
 
@@ -28,15 +28,21 @@ class Amount:
 
 
 def amount(
-    workload: Workload, *, global_batch: int, tokens: float = 0.0, samples: float = 0.0, epochs: float = 0.0,
+    workload: Workload,
+    *,
+    global_batch: int,
+    tokens: float = 0.0,
+    samples: float = 0.0,
+    epochs: float = 0.0,
     dataset_samples: float = 0.0,
-) -> Amount | None:  # fmt: skip
+) -> Amount | None:
     """Samples, tokens and steps of a run; None when no amount is asked for.
 
     .. math:: steps = \\lceil samples / batch \\rceil
 
-    One of ``tokens``, ``samples`` and ``epochs`` says how much. An epoch of images is ImageNet-1k unless ``dataset_samples`` says
-    otherwise; one of sequences has no size of its own. Leaves out: the last, smaller batch of each epoch.
+    One of ``tokens``, ``samples`` and ``epochs`` says how much. An epoch of images is ImageNet-1k unless
+    ``dataset_samples`` says otherwise; one of sequences has no size of its own. Leaves out: the last, smaller batch of
+    each epoch.
 
     Raises
     ------
@@ -70,8 +76,8 @@ def amount(
         if not size:
             if workload.sample != "image":
                 raise OutcomeError(
-                    f"amount of data: an epoch of {workload.name} has no known size; legal: epochs with dataset_samples, "
-                    "or tokens, or samples."
+                    f"amount of data: an epoch of {workload.name} has no known size; "
+                    "legal: epochs with dataset_samples, or tokens, or samples."
                 )
             size = float(IMAGENET_IMAGES)
             assumed = f"one epoch is ImageNet-1k, {IMAGENET_IMAGES:,} images (arXiv:1409.0575)"

@@ -12,8 +12,8 @@ from hwmodels.chip import Chip
 PUE: Final = 1.10
 PUE_SOURCE: Final = "Google's published fleet average, 2019 to 2024; the industry's average was 1.58 in 2023 (Uptime)"
 
-#: Share of a chip's power limit it draws with nothing running, where its file has no idle power: AccelWattch found 32 W for a
-#: V100 of 300 W, roofline measurements 67 W for an A100 of 400 W and 105 W for an H200 of 700 W. An assumption.
+#: Share of a chip's power limit it draws with nothing running, where its file has no idle power: AccelWattch found 32 W
+#: for a V100 of 300 W, roofline measurements 67 W for an A100 of 400 W and 105 W for an H200 of 700 W. An assumption.
 IDLE_SHARE: Final = 0.15
 
 
@@ -50,7 +50,7 @@ def energy(
 
     Notes
     -----
-    Leaves out: switches, storage, and that a kernel seldom draws the whole power limit, nor an idle host its full power.
+    Leaves out: switches, storage; that a kernel seldom draws the whole power limit, nor an idle host its full power.
     """
     if not 0.0 <= utilisation <= 1.0:
         raise ValueError(f"energy: utilisation is {utilisation!r}; a share from 0 to 1.")
@@ -63,12 +63,17 @@ def energy(
     def at(share: float) -> float:
         return pue * time_s * (chips * (idle_w + share * (chip.tdp_w - idle_w)) + servers * host_power_w)
 
-    return EnergyUse(energy_j=at(utilisation), idle_j=at(0.0), peak_j=at(1.0), basis=_basis(chip, idle_w, host_power_w, utilisation, pue))  # fmt: skip
+    return EnergyUse(
+        energy_j=at(utilisation),
+        idle_j=at(0.0),
+        peak_j=at(1.0),
+        basis=_basis(chip, idle_w, host_power_w, utilisation, pue),
+    )
 
 
 def _basis(chip: Chip, idle_w: float, host_power_w: float, utilisation: float, pue: float) -> str:
     assumed = "" if chip.idle_w is not None else " (assumed)"
     return (
-        f"chips draw {idle_w:.0f} W idle{assumed} to {chip.tdp_w:.0f} W and compute {100 * utilisation:.0f} % of the time, "
-        f"{host_power_w:.0f} W per server besides, PUE {pue:g}"
+        f"chips draw {idle_w:.0f} W idle{assumed} to {chip.tdp_w:.0f} W and compute {100 * utilisation:.0f} % "
+        f"of the time, {host_power_w:.0f} W per server besides, PUE {pue:g}"
     )

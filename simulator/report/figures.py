@@ -57,7 +57,8 @@ def _layout(**changes: Any) -> dict[str, Any]:
 
 def _axis(title: str, **changes: Any) -> dict[str, Any]:
     base = {
-        "title": {"text": title}, "gridcolor": FAINT, "linecolor": GREY, "zeroline": False, "ticks": "outside",
+        "title": {"text": title, "standoff": 10, "font": {"size": 13}},
+        "gridcolor": FAINT, "linecolor": GREY, "zeroline": False, "ticks": "outside",
         "tickcolor": GREY, "automargin": True,
     }  # fmt: skip
     return {**base, **changes}
@@ -115,7 +116,9 @@ def memory(report: PlanReport) -> Figure:
             barmode="stack",
             bargap=0.35,
             height=170 + 42 * len(places),
-            xaxis=_axis("memory [GiB]", rangemode="tozero"),
+            xaxis=_axis(
+                "memory [GiB]", range=[0, 1.04 * max(capacity, *(p.memory.total_byte / 2**30 for p in report.ranked))]
+            ),
             yaxis=_axis("strategy", autorange="reversed", type="category", ticks=""),
             shapes=[
                 {
@@ -210,14 +213,16 @@ def roofline(layers: Sequence[Mapping[str, Any]], peak_word: str) -> Figure:
             "hoverinfo": "skip",
         }
     ]  # fmt: skip
+    mode = "markers+text" if len(counted) <= 6 else "markers"  # more names would cover each other
     bounds = list(dict.fromkeys(str(layer["bound"]) for layer in counted))
     for i, bound in enumerate(bounds):
         mine = [layer for layer in counted if layer["bound"] == bound]
         data.append(
             {
-                "type": "scatter", "mode": "markers", "name": f"bound by {bound}",
+                "type": "scatter", "mode": mode, "name": f"bound by {bound}",
                 "x": [layer["intensity_flop_per_byte"] for layer in mine],
                 "y": [layer["flop"] / layer["time_s"] / 1e12 for layer in mine],
+                "text": [html.escape(str(layer["layer"])) for layer in mine], "textposition": "bottom center",
                 "customdata": [[html.escape(str(layer["layer"])), 100 * layer["share_of_peak"]] for layer in mine],
                 "marker": {"size": 10, "symbol": _SYMBOLS[i % len(_SYMBOLS)], "color": BOUND_COLOURS.get(bound, GREY)},
                 "hovertemplate": "%{customdata[0]}<br>%{x:.3g} FLOP/B, %{y:.3g} TFLOP/s, "
@@ -227,7 +232,7 @@ def roofline(layers: Sequence[Mapping[str, Any]], peak_word: str) -> Figure:
     return {
         "data": data,
         "layout": _layout(
-            xaxis=_axis("arithmetic intensity [FLOP/B]", type="log", dtick=1),
-            yaxis=_axis("rate [TFLOP/s]", type="log", dtick=1),
+            xaxis=_axis("arithmetic intensity [FLOP/B]", type="log", dtick="D2"),
+            yaxis=_axis("rate [TFLOP/s]", type="log", dtick="D2"),
         ),
     }

@@ -14,7 +14,16 @@ from typing import Any, Final
 from ..plan_report import PlanReport
 from .figures import Figure, figures
 from .quantities import capacity, digits, many, percent, seconds
-from .text import answer, breakdown_rows, known_error_text, memory_headroom, outcome_rows, peak_text
+from .text import (
+    answer,
+    breakdown_rows,
+    in_common,
+    known_error_text,
+    memory_headroom,
+    outcome_rows,
+    peak_text,
+    sentence,
+)
 
 POLICY: Final = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
@@ -33,19 +42,21 @@ STYLE: Final = """
 body { margin: 0; background: #fdfcfa; color: #1f2933; font: 16px/1.55 Georgia, 'Times New Roman', serif; }
 main { max-width: 60rem; margin: 0 auto; padding: 3rem 1.5rem 5rem; }
 header p.kind { margin: 0; color: #616e7c; font-variant: small-caps; letter-spacing: .06em; }
-h1 { font-size: 1.6rem; line-height: 1.35; font-weight: normal; margin: .3rem 0 1.6rem; }
+h1 { font-size: 1.6rem; line-height: 1.35; font-weight: normal; margin: .3rem 0 1.6rem; text-wrap: balance; }
 h2 { font-size: 1.15rem; margin: 3rem 0 .4rem; padding-top: .8rem; border-top: 1px solid #e4e7eb; }
 p { margin: .4rem 0; max-width: 44rem; }
 p.note, figcaption, footer { color: #616e7c; font-size: .9rem; }
 p.warning { border-left: 3px solid #b44d12; padding-left: .8rem; }
 figure { margin: 1rem 0 .6rem; }
+figcaption { margin-top: .5rem; }
 .plot { width: 100%; min-height: 240px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
 th { text-align: right; font-weight: normal; color: #616e7c; border-bottom: 1px solid #9aa5b1; }
 th { padding: 0 .9rem .2rem 0; }
-td { text-align: right; padding: .22rem .9rem .22rem 0; border-bottom: 1px solid #eceff2; vertical-align: top; }
-th.left, td.left { text-align: left; }
+td { text-align: right; padding: .22rem .9rem .22rem 0; border-bottom: 1px solid #eceff2; vertical-align: top;
+ white-space: nowrap; }
+th.left, td.left { text-align: left; white-space: normal; }
 tr.total td { border-top: 1px solid #9aa5b1; border-bottom: 0; font-weight: bold; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.4rem; margin: .6rem 0; }
 dt { color: #616e7c; } dd { margin: 0; }
@@ -86,7 +97,7 @@ def plan_html(report: PlanReport) -> str:
 
 def _sections(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
     yield f'<header><p class="kind">Trainyard plan</p>\n<h1>{escape(answer(report))}</h1></header>'
-    yield from (f'<p class="warning">{escape(warning)}</p>' for warning in report.warnings)
+    yield from (f'<p class="warning">{escape(sentence(warning))}.</p>' for warning in report.warnings)
     if report.ranked:
         yield from _answered(report, drawn)
     if report.rejected:
@@ -110,18 +121,20 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
     )
     yield _heading("Strategies")
     yield f"<p class='note'>The best {len(report.ranked)} of {report.fitting:,} that fit, of {report.searched:,}.</p>"
+    words, common = in_common([plan.parallelism.words() for plan in report.ranked])
     rows = [
         [
             str(place), seconds(plan.step.total_s), _interval(plan.low_s, plan.high_s), digits(plan.samples_per_s, 4),
-            percent(plan.mfu), percent(plan.hfu), capacity(plan.memory.total_byte), plan.parallelism.words(),
+            percent(plan.mfu), percent(plan.hfu), capacity(plan.memory.total_byte), own,
         ]
-        for place, plan in enumerate(report.ranked, start=1)
+        for place, (plan, own) in enumerate(zip(report.ranked, words, strict=True), start=1)
     ]  # fmt: skip
     yield _table(["", "step", "80 % interval", "samples/s", "MFU", "HFU", "memory", "strategy"], rows, left=(7,))
+    yield f"<p class='note'>All of them: {escape(common)}.</p>" if common else ""
     yield _heading("Where a step's time goes")
     yield _figure("breakdown", drawn)
     yield _table(["part", "time", "share"], [list(row) for row in breakdown_rows(best)], left=(0,), total=True)
-    yield f"<p>{escape(report.binds)}</p>" if report.binds else ""
+    yield f"<p>{escape(sentence(report.binds))}.</p>" if report.binds else ""
     if report.gains:
         rows = [
             [

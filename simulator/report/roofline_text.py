@@ -35,7 +35,7 @@ class Roofline:
 
 
 def read_roofline_question(flags: Mapping[str, str | None]) -> Roofline:
-    """The answer to the flags ``model chip micro_batch precision stack seq_len image_size``; `InputError` with all problems."""
+    """The answer to the command's flags, taken by their names; `InputError` with all problems."""
     job, workload, chip = read_layers_question({key: value for key, value in flags.items() if value is not None})
     runs = software(
         workload, chip, stack_id=job.get("stack", ""), precision=job.get("precision", ""), optimizer_name="sgd"
@@ -70,8 +70,8 @@ def roofline_text(found: Roofline) -> str:
     ]
     rows = [
         [
-            layer.layer, f"{layer.repeat}", scaled(layer.flop, "FLOP"), scaled(layer.byte, "B"), digits(layer.intensity),
-            seconds(layer.time_s), percent(layer.share_of_peak), layer.bound,
+            layer.layer, f"{layer.repeat}", scaled(layer.flop, "FLOP"), scaled(layer.byte, "B"),
+            digits(layer.intensity), seconds(layer.time_s), percent(layer.share_of_peak), layer.bound,
         ]
         for layer in found.layers
     ]  # fmt: skip

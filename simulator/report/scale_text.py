@@ -9,9 +9,10 @@ from typing import Any
 from ..parallelism import Parallelism
 from ..plan_report import PlanReport
 from .quantities import digits, percent, seconds
-from .tables import table
+from .tables import fold, table
+from .text import in_common
 
-WIDTH = 120
+WIDTH = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,9 @@ def scale_rows(points: Sequence[ScalePoint]) -> tuple[ScaleRow, ...]:
 def scale_text(points: Sequence[ScalePoint], mode: str, head: str, assumed: Sequence[str]) -> str:
     """The curve as a table, ending in a newline."""
     rows = {id(row.point): row for row in scale_rows(points)}
-    lines = [head, *(f"assumed: {text}" for text in assumed), ""]
+    lines = [*fold(head, WIDTH), *(line for text in assumed for line in fold(f"assumed: {text}", WIDTH)), ""]
+    own, common = in_common([point.parallelism.words() for point in points if point.parallelism])
+    words = iter(own)
     cells = []
     for point in points:
         row = rows.get(id(point))
@@ -96,11 +99,12 @@ def scale_text(points: Sequence[ScalePoint], mode: str, head: str, assumed: Sequ
         cells.append(
             [
                 *start, seconds(point.step_s), digits(point.samples_per_s, 4), f"{row.speedup:.2f}x",
-                percent(row.efficiency), seconds(row.gap_to_linear_s), point.parallelism.words(),
+                percent(row.efficiency), seconds(row.gap_to_linear_s), next(words),
             ]
         )  # fmt: skip
     header = ["chips", "batch", "step", "samples/s", "speed-up", "efficiency", "gap to linear", "strategy"]
     lines += table(header, cells, left=(7,), width=WIDTH, indent="")
+    lines += fold(f"All of them: {common}.", WIDTH) if common else []
     return "\n".join(lines) + "\n"
 
 

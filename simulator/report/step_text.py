@@ -8,7 +8,7 @@ from typing import Any
 from ..one_step import SimulatedStep
 from ..stepspec import PARTS, StepTime
 from .quantities import apportion, seconds
-from .tables import table
+from .tables import fold, table
 from .text import PART_WORDS, WIDTH
 
 
@@ -16,9 +16,9 @@ def step_text(step: SimulatedStep) -> str:
     """Both engines' parts of the step, ending in a newline."""
     analytic, events, spec = _found(step)
     lines = [
-        f"{step.job}: {seconds(events.total_s)} a step by events.",
-        f"  strategy   {step.strategy}",
-        f"  stack      {step.stack}; constants {step.calibration}",
+        *fold(f"{step.job}: {seconds(events.total_s)} a step by events.", WIDTH),
+        *fold(step.strategy, WIDTH, first="  strategy   ", rest=" " * 13),
+        *fold(f"{step.stack}; constants {step.calibration}", WIDTH, first="  stack      ", rest=" " * 13),
         f"  pipeline   {spec['stages']} stages, {spec['micro_batches']} micro-batches, schedule {spec['schedule']}",
         "",
     ]

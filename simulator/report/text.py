@@ -40,7 +40,7 @@ def answer(report: PlanReport) -> str:
     """The answer in one or two sentences."""
     job = f"{report.model} with a global batch of {report.global_batch:,} on {report.chips:,} chips of {report.system}"
     if not report.ranked:
-        nearest = f" {_sentence(report.nearest_fit)}" if report.nearest_fit else ""
+        nearest = f" {sentence(report.nearest_fit)}" if report.nearest_fit else ""
         return f"Nothing fits: no strategy trains {job}.{nearest}"
     best = report.ranked[0]
     text = f"{job}: {seconds(best.step.total_s)} a step{_interval(best, ' ({})')}"
@@ -87,7 +87,7 @@ def _answered(report: PlanReport) -> Iterator[tuple[str, Iterable[str]]]:
     yield "WHERE A STEP'S TIME GOES (best strategy)", _breakdown(best)
     yield "MEMORY (fullest chip of the best strategy)", _memory(best)
     yield "UTILISATION", _utilisation(report, best)
-    yield "WHAT BINDS", _fold(_sentence(report.binds))
+    yield "WHAT BINDS", _fold(sentence(report.binds))
     yield "WHAT TWICE AS MUCH WOULD DO", _gains(report)
     yield "SCALING", _scaling(report)
     yield "REJECTED", _rejected(report)
@@ -307,7 +307,8 @@ def _bullets(texts: Iterable[str]) -> list[str]:
     return [line for text in texts for line in fold(text, WIDTH, first="  - ", rest="    ")]
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """The text with a capital first letter."""
     return f"{text[:1].upper()}{text[1:]}" if text else ""
 
 

@@ -1,0 +1,75 @@
+"""`Job`: a question with its names resolved and its gaps filled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workloads import catalog as models
+from workloads.workload import Workload
+
+from .cluster import ClusterError, SystemEntry, system
+from .defaults import software
+from .lowering import Context
+from .outcome import Amount, amount
+from .query import PlanQuery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A resolved question: nouns instead of names, and what was filled in."""
+
+    query: PlanQuery
+    workload: Workload
+    entry: SystemEntry
+    context: Context
+    chips: int
+    amount: Amount | None
+    defaults: tuple[str, ...]
+
+    @property
+    def servers(self) -> int:
+        """Servers that the job's chips fill, the last one perhaps in part."""
+        return -(-self.chips // self.context.cluster.chips_per_server)
+
+
+def resolve(query: PlanQuery) -> Job:
+    """Look names up, fill in what the question leaves open.
+
+    Raises
+    ------
+    LookupError
+        For a name that no catalogue holds, with the nearest.
+    ClusterError
+        For more chips than the system has.
+    ChipError
+        For a precision that the chip has no rate for.
+    OutcomeError
+        For an amount of data that cannot be.
+    """
+    entry = system(query.system)
+    cluster = entry.cluster
+    chips = query.chips or cluster.max_chips
+    if not 1 <= chips <= cluster.max_chips:
+        raise ClusterError(
+            f"chips is {chips}, but {cluster.id} has {cluster.max_chips} chips; legal: 1 to {cluster.max_chips}."
+        )
+    workload = models.model(query.model, seq_len=query.seq_len or None, image_size=query.image_size or None)
+    used = software(
+        workload, cluster.chip, stack_id=query.stack, precision=query.precision, optimizer_name=query.optimizer
+    )
+    cluster.chip.peak(used.recipe.matmul)
+    defaults = list(used.defaults)
+    if not query.chips:
+        defaults.insert(0, f"chips {chips}: the whole system")
+    data = amount(
+        workload,
+        global_batch=query.global_batch,
+        tokens=query.tokens,
+        samples=query.samples,
+        epochs=query.epochs,
+        dataset_samples=query.dataset_samples,
+    )
+    context = Context(cluster=cluster, stack=used.stack, recipe=used.recipe, optimizer=used.optimizer)
+    return Job(
+        query=query, workload=workload, entry=entry, context=context, chips=chips, amount=data, defaults=tuple(defaults)
+    )

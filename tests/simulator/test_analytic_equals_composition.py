@@ -1,0 +1,109 @@
+"""The array engine against its scalar twin, to the tick, over random priced strategies of every mode and schedule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.analytic import StepBatch, split_chunks, step_times
+from simulator.composition import bound
+from simulator.kernels.optable import OpTable
+from simulator.lowering import Lowered
+from simulator.stepspec import GRADIENT_MODES, PARTS, SCHEDULES
+
+PER_BLOCK = ("forward_ps", "backward_ps", "forward_tensor_ps", "backward_tensor_ps", "gather_ps", "reduce_ps")
+
+
+@st.composite
+def strategies(draw, blocks):
+    """One strategy's columns: counts that go together, durations of any size."""
+    mode = draw(st.sampled_from(GRADIENT_MODES))
+    pp = 1 if mode == "sharded" else draw(st.sampled_from((1, 2, 3, 4, 7)))
+    schedule = draw(st.sampled_from(SCHEDULES if pp > 1 else ("gpipe", "1f1b")))
+    interleaved = schedule == "interleaved"
+    duration = st.integers(0, draw(st.sampled_from((3, 1000, 10**12))))
+    some = st.lists(st.integers(0, 6), min_size=blocks, max_size=blocks)
+    return {
+        "pp": pp,
+        "schedule": SCHEDULES.index(schedule),
+        "gradient_mode": GRADIENT_MODES.index(mode),
+        "virtual_stages": draw(st.integers(1, 4)) if interleaved else 1,
+        "micro_batches": pp * draw(st.integers(1, 4)) if interleaved else draw(st.integers(1, 9)),
+        "repeat": [draw(some), draw(some) if pp > 2 else [0] * blocks, draw(some) if pp > 1 else [0] * blocks],
+        **{name: [draw(duration) for _ in range(blocks)] for name in PER_BLOCK},
+        "send_ps": draw(duration) if pp > 1 else 0,
+        "fixed_ps": draw(duration),
+        **{name: [draw(duration) for _ in range(3)] for name in ("reduce_after_ps", "optimizer_ps", "update_gather_ps")},
+    }
+
+
+def batch_of(rows, blocks):
+    """A `StepBatch` of such columns; what composition does not read is left empty."""
+
+    def column(name):
+        return np.array([row[name] for row in rows], dtype=np.int64)
+
+    count = len(rows)
+    none, floats, ints = np.zeros((0, blocks)), np.zeros(0), np.zeros(count, np.int64)
+    pp = column("pp")
+    table = OpTable(**{name: np.zeros(0) for name in OpTable.__dataclass_fields__})
+    lowered = Lowered(
+        contexts=(),
+        block_names=tuple(f"block {g}" for g in range(blocks)),
+        table=table,
+        shape_context=np.zeros(0, np.int64),
+        shape_tp=floats,
+        shape_cp=floats,
+        shape_sequence_parallel=np.zeros(0, bool),
+        **{name: none for name in ("forward_byte", "backward_byte", "parameters", "context_byte")},
+        **{name: none.astype(np.int64) for name in ("forward_calls", "backward_calls", "repeats")},
+        boundary_byte=floats,
+        shape=ints,
+        **{name: ints for name in ("tp", "dp", "cp", "recompute", "sharding", "shard_ranks", "parameter_servers")},
+        pp=pp,
+        micro_batches=column("micro_batches"),
+        virtual_stages=column("virtual_stages"),
+        schedule=column("schedule"),
+        gradient_mode=column("gradient_mode"),
+        frozen=np.zeros(count, bool),
+        role_stages=np.stack([np.ones_like(pp), np.maximum(pp - 2, 0), (pp > 1).astype(np.int64)], axis=1),
+        repeat=column("repeat"),
+    )
+    durations = (*PER_BLOCK, "send_ps", "fixed_ps", "reduce_after_ps", "optimizer_ps", "update_gather_ps")
+    return StepBatch(lowered=lowered, **{name: column(name) for name in durations})
+
+
+@st.composite
+def batches(draw):
+    blocks = draw(st.integers(1, 4))
+    return batch_of(draw(st.lists(strategies(blocks), min_size=1, max_size=5)), blocks)
+
+
+@settings(max_examples=300, deadline=None)
+@given(batches())
+def test_arrays_and_scalars_agree_to_the_tick(steps: StepBatch) -> None:
+    times = step_times(steps)
+    for index in range(steps.lowered.strategies):
+        scalar, array = bound(steps.spec(index)), times[index]
+        assert {part: getattr(array, f"{part}_ps") for part in PARTS} == {
+            part: getattr(scalar, f"{part}_ps") for part in PARTS
+        }
+
+
+@settings(max_examples=50, deadline=None)
+@given(batches())
+def test_a_strategy_takes_as_long_alone_as_among_others(steps: StepBatch) -> None:
+    # The longest batch decides how many micro-batches of sharded passes are followed; it must not matter.
+    alone = [steps.spec(index) for index in range(steps.lowered.strategies)]
+    assert step_times(steps).total_ps.tolist() == [bound(spec).total_ps for spec in alone]
+
+
+@pytest.mark.parametrize("virtual_stages", [1, 2, 3, 5])
+def test_chunks_hold_every_block_once_and_keep_the_ends_in_place(virtual_stages: int) -> None:
+    chunks = split_chunks(np.array([1, 11, 2]), virtual_stages)
+    assert chunks.sum(axis=0).tolist() == [1, 11, 2]
+    assert chunks[0, 0] == 1
+    assert chunks[-1, 2] == 2
+    assert np.ptp(chunks[:, 1]) <= 1
