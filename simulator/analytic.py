@@ -24,8 +24,8 @@ _GPIPE = SCHEDULES.index("gpipe")
 _INTERLEAVED = SCHEDULES.index("interleaved")
 _ROLE_NAMES = ("first", "middle", "last")
 
-#: Micro-batches of sharded passes that are followed one by one; from then on every one takes as long as the last.
-_FOLLOWED = 4
+#: Micro-batches of sharded passes that are followed one by one, at most; from then on every one takes as long as the last.
+_FOLLOWED = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,10 @@ class StepTimes:
 def batch(lowered: Lowered, constants: Constants) -> StepBatch:
     """Price lowered strategies and round their durations to picoseconds, once."""
     d = price(lowered, constants)
-    names = ("forward", "backward", "forward_tensor", "backward_tensor", "gather", "reduce", "send", "fixed", "reduce_after", "optimizer", "update_gather")  # fmt: skip
+    names = (
+        "forward", "backward", "forward_tensor", "backward_tensor", "gather", "reduce", "send", "fixed",
+        "reduce_after", "optimizer", "update_gather",
+    )  # fmt: skip
     return StepBatch(lowered=lowered, **{f"{name}_ps": ticks(getattr(d, f"{name}_s")) for name in names})
 
 
@@ -258,7 +261,9 @@ def _chains_done(low: Lowered, passes: _Passes) -> Ints:
     stride = 1 + (low.schedule == _INTERLEAVED)[:, None]
     most = m * v - 1 - (v - 1) * p
     # Columns: the first stage, middle stages, the last stage. `change` is the last stage before a change.
-    changes = [p - 1 - -(-most // stride), p - 1 - -(-(p - 1) // stride)]
+    changes = [p - 1 - -(-most // stride)]
+    if (stride > 1).any():
+        changes.append(p - 1 - -(-(p - 1) // stride))
     places = np.concatenate([np.ones_like(p), *(c + d for c in changes for d in (0, 1)), p - 2], axis=1)
     places = np.clip(places, 1, np.maximum(p - 2, 1))
     k = np.concatenate([np.zeros_like(p), places, p - 1], axis=1)
@@ -301,12 +306,13 @@ def _chains_done(low: Lowered, passes: _Passes) -> Ints:
     fed = handed * upstream(f, 0)
     busy = m * (passes.forward + passes.backward)[:, role]
     base = lead_f + busy + lead_b
-    nothing = np.iinfo(np.int64).min
+    nothing = np.iinfo(np.int64).min // 4  # room to add to it
     whole = np.where(present, base + idle(handed * upstream(b, 0)), nothing)
     later = np.where(present, base + idle(handed * upstream(b, 1)), nothing)
     done_first = np.max(whole, axis=1)
     done_middle = np.max(later[:, 1:], axis=1) - b[:, 0]
-    done_last = (base + idle(np.zeros_like(k)))[:, -1] - lead_b[:, -1]
+    # The last stage sends nothing on and nothing comes back to it: all it may do is be fed late.
+    done_last = (lead_f + busy + fed)[:, -1]
 
     # Held up by the last forward pass of an earlier stage.
     start = np.where(
@@ -369,38 +375,80 @@ def _exposed_ps(steps: StepBatch, chosen: Ints) -> Ints:
 def _sharded_ps(steps: StepBatch, chosen: Ints) -> Ints:
     """All passes of strategies whose parameters are gathered block by block; (chosen,) [ps].
 
-    The recurrence of `composition.sharded_passes_ps`, over arrays; identical micro-batches are followed until they are
-    periodic.
+    The recurrence of `composition.sharded_passes_ps`, over arrays. GPipe runs all forward passes first, the others
+    forward and backward in turn.
     """
-    low = steps.lowered
-    repeat = low.repeat[chosen, 0]
-    micro_batches = low.micro_batches[chosen]
-    forward = (steps.forward_ps + steps.forward_tensor_ps)[chosen]
-    backward = (steps.backward_ps + steps.backward_tensor_ps)[chosen]
-    gather, reduce_ps = steps.gather_ps[chosen], steps.reduce_ps[chosen]
-    zero = np.zeros(len(chosen), np.int64)
-    reduced_two_ago, reduced, begun, done, to_reduce = (zero.copy() for _ in range(5))
-    no_reduce = np.ones(len(chosen), bool)
-    blocks = range(repeat.shape[1])
-    ends: list[Ints] = []
-    for _ in range(int(min(_FOLLOWED, micro_batches.max()))):
-        for order, time, is_forward in ((blocks, forward, True), (reversed(blocks), backward, False)):
-            for block in order:
-                for position in range(int(repeat[:, block].max())):
-                    active = position < repeat[:, block]
-                    gathered = np.maximum(reduced_two_ago, begun) + gather[:, block]
-                    before = np.where(no_reduce, gathered, np.maximum(gathered, done) + to_reduce)
-                    start = np.maximum(done, gathered)
-                    finish = start + time[:, block]
-                    reduced_two_ago = np.where(active, before, reduced_two_ago)
-                    begun = np.where(active, start, begun)
-                    done = np.where(active, finish, done)
-                    reduced = np.where(active, before, reduced)
-                    no_reduce = np.where(active, is_forward, no_reduce)
-                    to_reduce = np.where(active, 0 if is_forward else reduce_ps[:, block], to_reduce)
-        ends.append(np.maximum(done, reduced) + np.where(no_reduce, 0, to_reduce))
-    followed = np.stack(ends)
-    last = np.minimum(micro_batches, len(ends)) - 1
-    rows = np.arange(len(chosen))
-    period = np.where(last > 0, followed[last, rows] - followed[np.maximum(last - 1, 0), rows], 0)
-    return np.asarray(followed[last, rows] + (micro_batches - 1 - last) * period, dtype=np.int64)
+    gpipe = steps.lowered.schedule[chosen] == SCHEDULES.index("gpipe")
+    result = np.zeros(len(chosen), np.int64)
+    for members, turns in ((~gpipe, ((True, False),)), (gpipe, ((True,), (False,)))):
+        if members.any():
+            visits = _ShardedVisits(steps, chosen[members])
+            for passes in turns:
+                visits.follow(passes)
+            result[members] = np.maximum(visits.done, visits.reduced) + visits.to_reduce
+    return result
+
+
+class _ShardedVisits:
+    """Where the compute stream and the data stream of sharded strategies stand, block after block; fields (rows,) [ps].
+
+    ``reduced``: the data stream is done with what came before the last gather. ``begun`` and ``done``: the last block's
+    compute. ``to_reduce``: the gradient exchange that waits for it, 0 in a forward pass.
+    """
+
+    def __init__(self, steps: StepBatch, chosen: Ints) -> None:
+        low = steps.lowered
+        self.repeat = low.repeat[chosen, 0]
+        self.micro_batches = low.micro_batches[chosen]
+        self.forward = (steps.forward_ps + steps.forward_tensor_ps)[chosen]
+        self.backward = (steps.backward_ps + steps.backward_tensor_ps)[chosen]
+        self.gather, self.reduce = steps.gather_ps[chosen], steps.reduce_ps[chosen]
+        self.reduced, self.begun, self.done, self.to_reduce = (np.zeros(len(chosen), np.int64) for _ in range(4))
+        self.no_reduce = np.ones(len(chosen), bool)
+
+    def follow(self, passes: tuple[bool, ...]) -> None:
+        """Run the passes (True: forward) of every micro-batch.
+
+        Each micro-batch does the same, so that once the streams stand to each other as they stood one micro-batch
+        before, every further one takes as long as the last. Rows are followed until that is so.
+        """
+        rows = np.arange(len(self.done))
+        apart_before = done_before = None
+        for followed in range(1, _FOLLOWED + 1):
+            for is_forward in passes:
+                self._run(rows, is_forward)
+            left = self.micro_batches[rows] - followed
+            done, reduced, begun = self.done[rows], self.reduced[rows], self.begun[rows]
+            apart = np.stack([np.maximum(reduced, begun) - done, reduced - done])
+            steady = left == 0
+            if apart_before is not None and done_before is not None:
+                # What is still unlike after many micro-batches differs by next to nothing.
+                steady |= np.all(apart == apart_before, axis=0) | (followed == _FOLLOWED)
+                shift = np.where(steady, left * (done - done_before), 0)
+                for state in (self.reduced, self.begun, self.done):
+                    state[rows] += shift
+            rows, apart_before, done_before = rows[~steady], apart[:, ~steady], done[~steady]
+            if not len(rows):
+                return
+
+    def _run(self, rows: Ints, is_forward: bool) -> None:
+        """One pass over all blocks of one micro-batch."""
+        repeat, gather, reduce_ps = self.repeat[rows], self.gather[rows], self.reduce[rows]
+        time = (self.forward if is_forward else self.backward)[rows]
+        reduced, begun, done, to_reduce = (a[rows] for a in (self.reduced, self.begun, self.done, self.to_reduce))
+        no_reduce = self.no_reduce[rows]
+        blocks = range(repeat.shape[1])
+        for block in blocks if is_forward else reversed(blocks):
+            for position in range(int(repeat[:, block].max())):
+                active = position < repeat[:, block]
+                gathered = np.maximum(reduced, begun) + gather[:, block]
+                start = np.maximum(done, gathered)
+                finish = start + time[:, block]
+                before = np.where(no_reduce, gathered, np.maximum(gathered, done) + to_reduce)
+                reduced = np.where(active, before, reduced)
+                begun = np.where(active, start, begun)
+                done = np.where(active, finish, done)
+                no_reduce = np.where(active, is_forward, no_reduce)
+                to_reduce = np.where(active, 0 if is_forward else reduce_ps[:, block], to_reduce)
+        self.reduced[rows], self.begun[rows], self.done[rows] = reduced, begun, done
+        self.to_reduce[rows], self.no_reduce[rows] = to_reduce, no_reduce

@@ -49,9 +49,15 @@ def simulate_step(query: PlanQuery, *, constants: Constants | None = None, trace
         constants = load_constants() if "default" in calibration_names() else Constants()
     report = plan(replace(query, top=1, tokens=0.0, samples=0.0, epochs=0.0, dataset_samples=0.0), constants=constants)
     job = f"{report.model} with a global batch of {report.global_batch:,} on {report.chips:,} chips of {report.system}"
-    common = {"job": job, "stack": report.stack, "calibration": report.calibration, "nearest_fit": report.nearest_fit}
+    asked = SimulatedStep(
+        job=job,
+        stack=report.stack,
+        calibration=report.calibration,
+        searched=report.searched,
+        nearest_fit=report.nearest_fit,
+    )
     if not report.ranked:
-        return SimulatedStep(**common, searched=report.searched)
+        return asked
     chosen = report.ranked[0].parallelism
     workload = model(query.model, seq_len=query.seq_len or None, image_size=query.image_size or None)
     cluster = system(query.system).cluster
@@ -62,7 +68,11 @@ def simulate_step(query: PlanQuery, *, constants: Constants | None = None, trace
     steps = batch(lower(workload, context, [chosen]), constants)
     spec = steps.spec(0)
     timeline = Timeline() if traced else None
-    return SimulatedStep(
-        **common, searched=report.searched, parallelism=chosen, spec=spec, analytic=step_times(steps)[0],
-        events=simulate(spec, timeline=timeline), timeline=timeline,
-    )  # fmt: skip
+    return replace(
+        asked,
+        parallelism=chosen,
+        spec=spec,
+        analytic=step_times(steps)[0],
+        events=simulate(spec, timeline=timeline),
+        timeline=timeline,
+    )

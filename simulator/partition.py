@@ -72,9 +72,9 @@ class _Rows:
 
     def product(
         self, *, block: int, phase: int, kind: int, rate: int, batch: Floats | float, m: Floats | float,
-        n: Floats | float, k: Floats | float, extra_byte: Floats | float = 0.0,
+        n: Floats | float, k: Floats | float, extra_byte: Floats | float = 0.0, elements: Floats | None = None,
     ) -> None:  # fmt: skip
-        """One matrix product: its waste on this chip, its operands' traffic."""
+        """One matrix product: its waste on this chip, its operands' traffic (``elements`` where operands overlap)."""
         ones = np.ones(len(self.shapes))
         batch, m, n, k = ones * batch, ones * m, ones * n, ones * k
         flop = 2.0 * batch * m * n * k
@@ -85,7 +85,8 @@ class _Rows:
             work = tiled_flop(batch=batch, m=m, n=n, k=k, cores=ones * self.chip.cores, matrix_unit=matrix_unit)
             if matrix_unit and kind == MATRIX:
                 work = work / alignment_rate(n, k)
-        byte = self.recipe.storage_byte * batch * (m * k + k * n + m * n) + extra_byte
+        moved = batch * (m * k + k * n + m * n) if elements is None else elements
+        byte = self.recipe.storage_byte * moved + extra_byte
         self.add(block=block, phase=phase, kind=kind, rate=rate, flop=flop, work=work, byte=byte, launches=1.0)
 
     def table(self) -> OpTable:
@@ -140,20 +141,23 @@ def _conv(rows: _Rows, block: int, op: Op) -> None:
     lane = 8 if matrix_unit else 1
     padded_k = float(op.k) * np.ceil(op.c_in / op.batch / lane) * lane / (op.c_in / op.batch)
     winograd = (
-        rows.stack.winograd and not matrix_unit and rows.chip.kind == "gpu" and tuple(op.kernel) == (3, 3)
-        and tuple(op.stride) == (1, 1) and op.batch == 1 and op.c_in >= 16
-    )  # fmt: skip
+        rows.stack.winograd
+        and not matrix_unit
+        and rows.chip.kind == "gpu"
+        and tuple(op.kernel) == (3, 3)
+        and tuple(op.stride) == (1, 1)
+        and op.batch == 1
+        and op.c_in >= 16
+    )
     kind = WINOGRAD if winograd else CONV
-    rows.product(block=block, phase=FORWARD, kind=kind, rate=0, batch=op.batch, m=b * op.m, n=op.n, k=padded_k)
+    # Windows overlap: each pass reads and writes the images and the parameters once, not once per tap.
+    elements = b * (in_pixels * op.c_in + op.m * op.c_out) + float(op.k) * op.n * op.batch
+    common = {"block": block, "kind": kind, "rate": 0, "batch": op.batch, "elements": elements}
+    rows.product(phase=FORWARD, m=b * op.m, n=op.n, k=padded_k, **common)
     if op.input_needs_gradient:
         depth = op.m * op.n * op.k / (in_pixels * op.c_in / op.batch)
-        rows.product(
-            block=block, phase=BACKWARD, kind=kind, rate=0, batch=op.batch, m=b * in_pixels, n=op.c_in / op.batch,
-            k=depth,
-        )  # fmt: skip
-    rows.product(
-        block=block, phase=BACKWARD, kind=kind, rate=0, batch=op.batch, m=op.n, n=padded_k, k=b * op.m,
-    )  # fmt: skip
+        rows.product(phase=BACKWARD, m=b * in_pixels, n=op.c_in / op.batch, k=depth, **common)
+    rows.product(phase=BACKWARD, m=op.n, n=padded_k, k=b * op.m, **common)
 
 
 def _attention(rows: _Rows, block: int, op: Op) -> None:

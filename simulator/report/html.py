@@ -20,6 +20,7 @@ from .text import (
     in_common,
     known_error_text,
     memory_headroom,
+    memory_rows,
     outcome_rows,
     peak_text,
     sentence,
@@ -149,15 +150,8 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
         yield _table(["with", "step", "faster", "best strategy then"], rows, left=(0, 3))
     yield _heading("Memory")
     yield _figure("memory", drawn)
-    use = best.memory
-    rows = [
-        [name, capacity(amount), percent(amount / use.capacity_byte)]
-        for name, amount in use.by_purpose().items()
-        if amount
-    ]
-    rows.append(
-        [f"total ({memory_headroom(best)})", capacity(use.total_byte), percent(use.total_byte / use.capacity_byte)]
-    )
+    rows = [list(row) for row in memory_rows(best)]
+    rows[-1][0] = f"total ({memory_headroom(best)})"
     yield _table(["purpose", "memory", "of capacity"], rows, left=(0,), total=True)
     if "scaling" in drawn:
         yield _heading("Scaling")

@@ -82,11 +82,10 @@ def energy(value_j: float) -> str:
 
 def money(value_usd: float) -> str:
     """An amount of money [USD] to three digits: ``USD 425,000``."""
-    if value_usd == 0:
-        return "USD 0"
-    factor = 10.0 ** max(0, math.floor(math.log10(abs(value_usd))) - 2)
-    rounded = round(value_usd / factor) * factor
-    return f"USD {rounded:,.0f}" if abs(rounded) >= 100 else f"USD {rounded:,.2f}"
+    if abs(value_usd) < 100:
+        return f"USD {digits(value_usd)}"
+    factor = 10 ** (math.floor(math.log10(abs(value_usd))) - 2)
+    return f"USD {round(value_usd / factor) * factor:,}"
 
 
 def many(value: float) -> str:

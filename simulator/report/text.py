@@ -184,15 +184,22 @@ def _breakdown(plan: RankedPlan) -> list[str]:
     return table(["part", "time", "share", ""], rows, left=(0, 3), width=WIDTH)
 
 
-def _memory(plan: RankedPlan) -> list[str]:
+def memory_rows(plan: RankedPlan) -> list[tuple[str, str, str]]:
+    """(purpose, memory, share of the capacity) of every purpose, and their total; the shares add up to its own."""
     whole = plan.memory.capacity_byte
+    used = {purpose: amount for purpose, amount in plan.memory.by_purpose().items() if amount > 0}
+    total = round(1000 * plan.memory.total_byte / whole)
+    shares = apportion(list(used.values()), total)
     rows = [
-        [purpose, capacity(amount), percent(amount / whole), _bar(amount / whole)]
-        for purpose, amount in plan.memory.by_purpose().items()
-        if amount > 0
+        (purpose, capacity(amount), f"{share / 10:.1f} %")
+        for (purpose, amount), share in zip(used.items(), shares, strict=True)
     ]
-    rows.append(["total", capacity(plan.memory.total_byte), percent(plan.memory.total_byte / whole), ""])
-    rows.append(["capacity", capacity(whole), "100.0 %", memory_headroom(plan)])
+    return [*rows, ("total", capacity(plan.memory.total_byte), f"{total / 10:.1f} %")]
+
+
+def _memory(plan: RankedPlan) -> list[str]:
+    rows = [[*row, _bar(float(row[2].split()[0]) / 100) if row[0] != "total" else ""] for row in memory_rows(plan)]
+    rows.append(["capacity", capacity(plan.memory.capacity_byte), "100.0 %", memory_headroom(plan)])
     return table(["purpose", "memory", "of capacity", ""], rows, left=(0, 3), width=WIDTH)
 
 

@@ -109,7 +109,12 @@ def hand_made_report():
         global_batch=512,
         ranked=(best, second),
         rejected=(
-            Rejection(limit="memory, mostly activations", count=12, example=second.parallelism, by="needs 97.0 GiB of 80.0 GiB"),
+            Rejection(
+                limit="memory, mostly activations",
+                count=12,
+                example=second.parallelism,
+                by="needs 97.0 GiB of 80.0 GiB",
+            ),
             Rejection(limit="heads do not divide", count=3, example=None, by="tp=3 leaves 1 of 16 heads over"),
         ),
         searched=100,
@@ -117,7 +122,9 @@ def hand_made_report():
         binds="computing takes 80 % of the best step",
         gains=(
             Gain(resource="chip rate", step_s=6.0, speedup=10.0 / 6.0, parallelism=best.parallelism),
-            Gain(resource="scale-up links", step_s=9.5, speedup=10.0 / 9.5, parallelism=second.parallelism, note="made"),
+            Gain(
+                resource="scale-up links", step_s=9.5, speedup=10.0 / 9.5, parallelism=second.parallelism, note="made"
+            ),
         ),
         peak_flop_per_s=312e12,
         peak_word="bf16",
@@ -128,7 +135,9 @@ def hand_made_report():
         assumptions=("no failures",),
         defaults=("optimizer adam: usual",),
         warnings=("facts are provisional",),
-        sources=(SourceLine(quantity="made-80gb: memory", printed="80 GiB", source="A book", locator="page 1", kind="paper"),),
+        sources=(
+            SourceLine(quantity="made-80gb: memory", printed="80 GiB", source="A book", locator="page 1", kind="paper"),
+        ),
         calibration="default",
         scaling=(
             {"chips": 8.0, "step_s": 70.0, "speedup": 1.0, "efficiency": 1.0},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from simulator.analytic import StepBatch, split_chunks, step_times
 from simulator.composition import bound, last_passes_done_ps
@@ -42,7 +43,7 @@ def batch_of(rows: list[Strategy]) -> StepBatch:
     none = np.zeros(0, np.int64)
     per_shape = np.zeros((1, BLOCKS))
 
-    def column(name: str) -> np.ndarray:  # type: ignore[type-arg]
+    def column(name: str) -> NDArray[np.int64]:
         return np.array([getattr(row, name) for row in rows], np.int64)
 
     pp = column("pp")

@@ -35,7 +35,9 @@ def strategies(draw, blocks):
         **{name: [draw(duration) for _ in range(blocks)] for name in PER_BLOCK},
         "send_ps": draw(duration) if pp > 1 else 0,
         "fixed_ps": draw(duration),
-        **{name: [draw(duration) for _ in range(3)] for name in ("reduce_after_ps", "optimizer_ps", "update_gather_ps")},
+        **{
+            name: [draw(duration) for _ in range(3)] for name in ("reduce_after_ps", "optimizer_ps", "update_gather_ps")
+        },
     }
 
 
@@ -57,11 +59,11 @@ def batch_of(rows, blocks):
         shape_tp=floats,
         shape_cp=floats,
         shape_sequence_parallel=np.zeros(0, bool),
-        **{name: none for name in ("forward_byte", "backward_byte", "parameters", "context_byte")},
+        **dict.fromkeys(("forward_byte", "backward_byte", "parameters", "context_byte"), none),
         **{name: none.astype(np.int64) for name in ("forward_calls", "backward_calls", "repeats")},
         boundary_byte=floats,
         shape=ints,
-        **{name: ints for name in ("tp", "dp", "cp", "recompute", "sharding", "shard_ranks", "parameter_servers")},
+        **dict.fromkeys(("tp", "dp", "cp", "recompute", "sharding", "shard_ranks", "parameter_servers"), ints),
         pp=pp,
         micro_batches=column("micro_batches"),
         virtual_stages=column("virtual_stages"),
@@ -98,6 +100,23 @@ def test_a_strategy_takes_as_long_alone_as_among_others(steps: StepBatch) -> Non
     # The longest batch decides how many micro-batches of sharded passes are followed; it must not matter.
     alone = [steps.spec(index) for index in range(steps.lowered.strategies)]
     assert step_times(steps).total_ps.tolist() == [bound(spec).total_ps for spec in alone]
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+@pytest.mark.parametrize("micro_batches", [1, 40, 200])
+def test_sharded_passes_agree_where_the_data_stream_is_barely_the_slower_one(schedule: str, micro_batches: int) -> None:
+    # The data stream falls behind by one tick a micro-batch, so that the steady state comes late.
+    rows = []
+    for late in range(1, 40):
+        row = {name: [20, 10] for name in PER_BLOCK}
+        row |= {"forward_ps": [25, 30], "backward_ps": [20 + late, 70], "gather_ps": [30, 31], "reduce_ps": [late, 24]}
+        row |= {"pp": 1, "schedule": SCHEDULES.index(schedule), "gradient_mode": GRADIENT_MODES.index("sharded")}
+        row |= {"virtual_stages": 1, "micro_batches": micro_batches, "repeat": [[1, 3], [0, 0], [0, 0]]}
+        row |= {"send_ps": 0, "fixed_ps": 0}
+        row |= {name: [0, 0, 0] for name in ("reduce_after_ps", "optimizer_ps", "update_gather_ps")}
+        rows.append(row)
+    steps = batch_of(rows, 2)
+    assert step_times(steps).total_ps.tolist() == [bound(steps.spec(i)).total_ps for i in range(len(rows))]
 
 
 @pytest.mark.parametrize("virtual_stages", [1, 2, 3, 5])

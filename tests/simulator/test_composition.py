@@ -33,10 +33,32 @@ def test_two_like_stages_by_hand(schedule: str) -> None:
 
 
 def test_a_send_is_paid_by_the_stage_that_sends() -> None:
-    # 3 stages, F = 10, B = 20, send 1: the middle stage sends both ways, 32; the ends once, 31.
-    # pipeline = 3 x 32 + 31 + 31 = 158; seen from the middle 90 compute, 6 sends, 62 bubble.
+    # 3 stages, F = 10, B = 20, send 1: forward 11, 11, 10 and backward 20, 21, 21; the middle stage is busy 32, the
+    # ends 31. On the middle one: 11 before it, 3 x 32, the first micro-batch away for 31 and one forward pass of 11 run
+    # meanwhile, the last away for 31 and one backward pass of 21 run meanwhile, 20 behind it: 157.
+    # On the last one 22 + 3 x 31 + 41 = 156. Seen from the middle 90 compute, 6 sends, 61 bubble.
     step = bound(StepSpec(stages=(stage(block(10, 20)),) * 3, micro_batches=3, send_ps=1))
-    assert (step.total_ps, step.compute_ps, step.pipeline_ps, step.bubble_ps) == (158, 90, 6, 62)
+    assert (step.total_ps, step.compute_ps, step.pipeline_ps, step.bubble_ps) == (157, 90, 6, 61)
+
+
+def test_gpipe_follows_the_slowest_forward_and_the_slowest_backward_pass() -> None:
+    # (m - 1) (max F + max B) + sum F + sum B = 3 x (10 + 10) + 12 + 12.
+    stages = (stage(block(10, 2)), stage(block(2, 10)))
+    assert bound(StepSpec(stages=stages, micro_batches=4, schedule="gpipe")).total_ps == 84
+
+
+def test_a_slow_first_stage_hides_the_others_in_1f1b() -> None:
+    # Stage 0: F 0-10, F 10-20; stage 1 is back at 10 + 1 + 2 = 13; B 20-40, B 40-60: never idle.
+    step = bound(StepSpec(stages=(stage(block(10, 20)), stage(block(1, 2))), micro_batches=2))
+    assert (step.total_ps, step.bubble_ps) == (60, 0)
+
+
+def test_a_slow_stage_feeds_the_next_late_in_1f1b() -> None:
+    # F = 6, 1, 1 and B = 1, 9, 1; 3 micro-batches. On stage 1, with its T = 10 the slowest: 6 + 3 x 10 + 1 = 37, the
+    # first micro-batch is away for 2, under the next forward pass but for 1. But that pass begins at 12, not at 7, for
+    # stage 0 feeds it 5 late: 42; and the last micro-batch's 2 hide under a backward pass of 9.
+    stages = tuple(stage(block(f, b)) for f, b in ((6, 1), (1, 9), (1, 1)))
+    assert bound(StepSpec(stages=stages, micro_batches=3)).total_ps == 42
 
 
 def test_the_first_of_equally_slow_stages_sets_the_pace() -> None:
@@ -45,21 +67,30 @@ def test_the_first_of_equally_slow_stages_sets_the_pace() -> None:
     assert (step.compute_ps, step.tensor_ps) == (18, 0)
 
 
-def test_interleaving_divides_the_bubble_and_rounds_up() -> None:
+def test_interleaving_waits_for_one_chunk_of_the_stages_before() -> None:
     # v = 2: F + B of stage 0 is 2 x (3 + 6) = 18, of stage 1 (3 + 6) + (3 + 5) = 17.
-    # 4 x 18 + ceil(17 / 2) = 72 + 9.
+    # Stage 1 waits for stage 0's first chunk at either end, 3 + 4 x 17 + 6 = 77; stage 0 waits less: the first
+    # micro-batch is away for 3 + 5, 2 of them beyond the two forward passes run meanwhile, 4 x 18 + 2 = 74.
     even = StageSpec(name="even", chunks=((block(3, 6),), (block(3, 6),)))
     odd = StageSpec(name="odd", chunks=((block(3, 6),), (block(3, 5),)))
-    spec = StepSpec(stages=(even, odd), micro_batches=4, schedule="interleaved")
-    assert bound(spec).total_ps == 81
+    step = bound(StepSpec(stages=(even, odd), micro_batches=4, schedule="interleaved"))
+    assert (step.total_ps, step.compute_ps, step.bubble_ps) == (77, 72, 5)
+
+
+def test_interleaving_divides_the_bubble_by_the_chunks() -> None:
+    # p = 4, F = 2, B = 4 per stage. In one chunk 3 x 6 of bubble, in two 3 x 3.
+    whole = StepSpec(stages=(stage(block(2, 4)),) * 4, micro_batches=8)
+    halves = (StageSpec(name="halves", chunks=((block(1, 2),), (block(1, 2),))),) * 4
+    assert bound(whole).bubble_ps == 18
+    assert bound(replace(whole, stages=halves, schedule="interleaved")).bubble_ps == 9
 
 
 def test_interleaving_sends_once_per_chunk_but_not_past_the_ends() -> None:
     # p = 2, v = 2: stage 0 sends forward 2 and backward 1, stage 1 forward 1 and backward 2: F + B + 3 s = 18 + 3.
-    # 2 x 21 + ceil(21 / 2) = 53.
+    # Stage 1 waits for stage 0's first chunk, forward with a send, backward without: 4 + 2 x 21 + 6 = 52.
     even = StageSpec(name="even", chunks=((block(3, 6),), (block(3, 6),)))
     step = bound(StepSpec(stages=(even, even), micro_batches=2, schedule="interleaved", send_ps=1))
-    assert (step.total_ps, step.pipeline_ps) == (53, 6)
+    assert (step.total_ps, step.pipeline_ps) == (52, 6)
 
 
 def test_chunks_on_one_rank_send_nothing() -> None:
@@ -100,6 +131,11 @@ def test_gradients_of_other_chunks_go_first_in_the_last_window() -> None:
     # The last pass is chunk 0's: 10 long. Chunk 1's exchange takes 25 from its start, chunk 0's 5 behind it.
     chunks = ((block(1, 10, reduce_ps=5),), (block(1, 10, reduce_ps=25),))
     assert exposed_reduce_ps(StageSpec(name="two", chunks=chunks)) == 20
+
+
+def test_exchange_runs_beside_the_send_behind_the_last_pass() -> None:
+    assert exposed_reduce_ps(stage(block(1, 20, reduce_ps=25)), send_ps=3) == 22
+    assert exposed_reduce_ps(stage(block(1, 20, reduce_ps=2)), send_ps=3) == 0
 
 
 def test_sharded_step_by_hand() -> None:

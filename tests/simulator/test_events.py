@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
 from dataclasses import replace
 from functools import cache
@@ -125,6 +126,20 @@ def test_events_equal_the_closed_form_to_the_tick_where_stages_are_alike(spec: S
 
 
 @FEW
+@given(spec=specs(alike=False))
+def test_events_never_take_less_time_than_the_closed_form(spec: StepSpec) -> None:
+    assert simulate(spec).total_ps >= bound(spec).total_ps
+
+
+@FEW
+@given(spec=specs(alike=False))
+def test_gpipe_events_equal_the_closed_form_for_unlike_stages_and_sends(spec: StepSpec) -> None:
+    if spec.virtual_stages == 1:
+        gpipe = replace(spec, schedule="gpipe")
+        assert replace(simulate(gpipe), engine="bound") == bound(gpipe)
+
+
+@FEW
 @given(spec=specs(alike=False).filter(lambda spec: spec.gradient_mode != "sharded"))
 def test_events_equal_the_longest_path_for_unlike_stages_and_sends(spec: StepSpec) -> None:
     step = simulate(replace(spec, gradient_mode="none"))
@@ -197,15 +212,14 @@ def test_a_blocking_send_by_hand() -> None:
 
 def test_a_slow_first_stage_hides_the_others_in_1f1b() -> None:
     # Stage 0: F 0-10, F 10-20; stage 1 is back at 10 + 1 + 2 = 13; B 20-40, B 40-60: never idle.
-    # The closed form adds stage 1's 3 nevertheless.
     spec = StepSpec(stages=(one_block(10, 20), one_block(1, 2)), micro_batches=2)
-    assert (simulate(spec).total_ps, simulate(spec).bubble_ps, bound(spec).total_ps) == (60, 0, 63)
+    assert (simulate(spec).total_ps, simulate(spec).bubble_ps) == (60, 0)
 
 
 def test_gpipe_follows_the_slowest_forward_and_the_slowest_backward_pass() -> None:
-    # (m - 1) (max F + max B) + sum F + sum B = 3 x (10 + 10) + 12 + 12 = 84; the closed form has 4 x 12 + 12.
+    # (m - 1) (max F + max B) + sum F + sum B = 3 x (10 + 10) + 12 + 12 = 84.
     spec = StepSpec(stages=(one_block(10, 2), one_block(2, 10)), micro_batches=4, schedule="gpipe")
-    assert (simulate(spec).total_ps, bound(spec).total_ps) == (84, 60)
+    assert simulate(spec).total_ps == 84
 
 
 def test_gradients_under_a_send_of_the_last_pass_are_hidden() -> None:
@@ -216,29 +230,64 @@ def test_gradients_under_a_send_of_the_last_pass_are_hidden() -> None:
     assert (simulate(spec).total_ps, simulate(spec).data_ps) == (68, 2)
 
 
+def chunked(forward: list[int], backward: list[int]) -> StageSpec:
+    blocks = (one_block(f, b).chunks[0] for f, b in zip(forward, backward, strict=True))
+    return StageSpec(name="stage", chunks=tuple(blocks))
+
+
 @pytest.mark.parametrize("micro_batches_per_stage", [1, 4, 16])
 @pytest.mark.parametrize("stages", [2, 8, 16])
-def test_heavier_ends_keep_1f1b_within_one_percent_of_the_closed_form(
-    stages: int, micro_batches_per_stage: int
+@pytest.mark.parametrize("schedule", ["1f1b", "interleaved"])
+def test_heavier_ends_keep_the_closed_form_within_one_percent(
+    schedule: str, stages: int, micro_batches_per_stage: int
 ) -> None:
-    # Embedding 3 % on the first stage, vocabulary head 10 % on the last: the usual way stages are unlike.
-    middle = one_block(1000, 2000)
+    # Embedding 3 % on the first stage, vocabulary head 10 % on the last: the usual way stages are unlike. 1F1B is even
+    # equal to the tick.
+    chunks = 1 if schedule == "1f1b" else 2
+    plain = [1000] * (chunks - 1)
+    middle = chunked([1000, *plain], [2000, *(2 * f for f in plain)])
     spec = StepSpec(
-        stages=(one_block(1030, 2060), *(middle,) * (stages - 2), one_block(1100, 2200)),
+        stages=(
+            chunked([1030, *plain], [2060, *(2 * f for f in plain)]),
+            *(middle,) * (stages - 2),
+            chunked([*plain, 1100], [*(2 * f for f in plain), 2200]),
+        ),
         micro_batches=micro_batches_per_stage * stages,
+        schedule=schedule,
     )
-    assert simulate(spec).total_ps == pytest.approx(bound(spec).total_ps, rel=0.01)
+    events, closed = simulate(spec).total_ps, bound(spec).total_ps
+    assert 0 <= events - closed <= (0 if schedule == "1f1b" else 0.01 * events)
 
 
+@pytest.mark.parametrize("send_ps", [20, 900, 5000])
 @pytest.mark.parametrize("schedule", ["1f1b", "interleaved"])
 @pytest.mark.parametrize("stages", [2, 4, 8, 16])
-def test_sends_of_two_percent_stay_near_the_closed_form(schedule: str, stages: int) -> None:
-    # Interleaving is where the closed form is farthest: a rank that waits anyway hides its sends.
-    chunk = one_block(1000, 2000).chunks[0]
-    stage = StageSpec(name="stage", chunks=(chunk,) * (2 if schedule == "interleaved" else 1))
-    spec = StepSpec(stages=(stage,) * stages, micro_batches=4 * stages, schedule=schedule, send_ps=20)
-    near = 0.01 if schedule == "1f1b" else 0.03
-    assert simulate(spec).total_ps == pytest.approx(bound(spec).total_ps, rel=near)
+def test_sends_between_like_stages_keep_the_closed_form_exact(schedule: str, stages: int, send_ps: int) -> None:
+    stage = chunked([1000] * 2, [2000] * 2) if schedule == "interleaved" else one_block(1000, 2000)
+    spec = StepSpec(stages=(stage,) * stages, micro_batches=4 * stages, schedule=schedule, send_ps=send_ps)
+    assert simulate(spec).total_ps == bound(spec).total_ps
+
+
+# What `composition.bound` states, for stages all of whose passes differ at random.
+@pytest.mark.parametrize(
+    ("schedule", "spread", "most"),
+    [("1f1b", 0.1, 0.001), ("1f1b", 0.5, 0.035), ("interleaved", 0.1, 0.055), ("interleaved", 0.5, 0.18)],
+)
+def test_unlike_stages_stay_within_the_stated_tolerance(schedule: str, spread: float, most: float) -> None:
+    chance = random.Random(20)
+
+    def around(duration: int, chunks: int) -> list[int]:
+        return [round(duration * chance.uniform(1 - spread, 1 + spread)) for _ in range(chunks)]
+
+    for _ in range(80):
+        stages, chunks = chance.randint(2, 8), 1 if schedule == "1f1b" else chance.randint(1, 4)
+        spec = StepSpec(
+            stages=tuple(chunked(around(1000, chunks), around(2000, chunks)) for _ in range(stages)),
+            micro_batches=chance.randint(1, 4) * stages,
+            schedule=schedule,
+        )
+        events, closed = simulate(spec).total_ps, bound(spec).total_ps
+        assert 0 <= events - closed <= most * events
 
 
 def test_sharding_refuses_a_pipeline() -> None:

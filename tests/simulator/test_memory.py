@@ -24,9 +24,7 @@ SMALL = "gpt h1024 L24 a16"
 
 def context(stack_id: str = "megatron-lm-2022", precision: str = "bf16_mixed", **changes: object) -> Context:
     used = replace(stack(stack_id), gradient_byte=0.0, **changes)
-    return Context(
-        cluster=system("selene").cluster, stack=used, recipe=recipe(precision), optimizer=optimizer("adam")
-    )
+    return Context(cluster=system("selene").cluster, stack=used, recipe=recipe(precision), optimizer=optimizer("adam"))
 
 
 def columns(*strategies: Parallelism) -> dict[str, np.ndarray]:
@@ -47,7 +45,7 @@ def activations_of_one_layer(strategy: Parallelism, **how: object) -> float:
     return float(longer - memory(SMALL, strategy, **how).activation_byte[0])
 
 
-# Published closed forms ------------------------------------------------------------------------------------------------
+# Published closed forms ------------------------------------------------------------------------------
 
 S, B, H, A = 2048, 2, 1024, 16
 SBH = S * B * H
@@ -122,7 +120,7 @@ def test_zero3_needs_two_gathered_blocks_besides() -> None:
     assert sharded == pytest.approx(2 * 2 * max(block.parameters, table, catalog.model(tall).layers[2].parameters))
 
 
-# Laws ------------------------------------------------------------------------------------------------------------------
+# Laws ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sharding", ["none", "zero1"])
@@ -152,12 +150,12 @@ def test_gpipe_holds_every_micro_batch_and_1f1b_only_a_pipeline_of_them() -> Non
     assert gpipe > 7 * one
 
 
-# Two ways agree --------------------------------------------------------------------------------------------------------
+# Two ways agree --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("p", "v"), [(2, 2), (4, 2), (4, 3), (8, 6), (3, 4)])
 @pytest.mark.parametrize("rounds", [1, 2, 3, 7])
-def test_first_chunk_of_the_interleaved_schedule_holds_what_its_order_makes_it_hold(p: int, v: int, rounds: int) -> None:
+def test_first_chunk_of_the_interleaved_schedule_holds_what_its_order_says(p: int, v: int, rounds: int) -> None:
     held = most = 0
     for task in ORDERS["interleaved"].order(0, p, p * rounds, v):
         if task.chunk == 0:
@@ -189,10 +187,7 @@ def one_strategy_bytes(name: str, used: Context, strategy: Parallelism) -> dict[
 
     best: dict[str, float] = {}
     for stage in range(p):
-        if blocks % p == 0:
-            own = blocks // p
-        else:
-            own = (blocks + 2) // p - (stage in (0, p - 1))
+        own = blocks // p if blocks % p == 0 else (blocks + 2) // p - (stage in (0, p - 1))
         shape = (p, strategy.micro_batches, strategy.virtual_stages)
         schedule = ORDERS[strategy.schedule]
         flight = schedule.activations_in_flight(stage, *shape)

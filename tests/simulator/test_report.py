@@ -10,7 +10,7 @@ from simulator.report.json_form import NotFiniteError, dumps, plan_json, plan_ma
 from simulator.report.quantities import apportion, capacity, digits, energy, many, money, scaled, seconds
 from simulator.report.scale_text import ScalePoint, scale_rows, scale_text
 from simulator.report.tables import fold, table
-from simulator.report.text import breakdown_rows, in_common, plan_text
+from simulator.report.text import breakdown_rows, in_common, memory_rows, plan_text
 
 
 def test_the_text_of_a_plan_is_the_expected_file(hand_made_report, golden):
@@ -55,6 +55,12 @@ def test_shares_of_the_breakdown_add_up_to_a_hundred_percent(hand_made_report):
         *parts, total = breakdown_rows(plan)
         assert sum(round(10 * float(share.split()[0])) for _, _, share in parts) == 1000
         assert total == ("total", f"{plan.step.total_s:.1f} s", "100.0 %")
+
+
+def test_shares_of_memory_add_up_to_the_share_of_the_total(hand_made_report):
+    *parts, total = memory_rows(hand_made_report.ranked[0])
+    assert sum(round(10 * float(share.split()[0])) for _, _, share in parts) == 650
+    assert total == ("total", "52.0 GiB", "65.0 %")
 
 
 def test_a_report_without_interval_money_or_data_says_so(hand_made_report):
@@ -111,8 +117,8 @@ def test_json_refuses_numbers_that_are_not_finite_and_says_where(hand_made_repor
 @pytest.mark.parametrize(
     ("value_s", "text"),
     [
-        (0.0, "0 s"), (3e-13, "0.300 ps"), (5e-9, "5.00 ns"), (1.5e-5, "15.0 us"), (0.0123, "12.3 ms"), (0.99996, "1.00 s"),
-        (9.81, "9.81 s"), (119.9, "120 s"), (150.0, "2.50 min"), (3 * 3600.0, "3.00 h"), (864000.0, "10.0 days"),
+        (0.0, "0 s"), (3e-13, "0.300 ps"), (5e-9, "5.00 ns"), (1.5e-5, "15.0 us"), (0.0123, "12.3 ms"),
+        (0.99996, "1.00 s"), (9.81, "9.81 s"), (119.9, "120 s"), (150.0, "2.50 min"), (3 * 3600.0, "3.00 h"), (864000.0, "10.0 days"),
         (1e9, "31.7 years"),
     ],
 )  # fmt: skip
@@ -127,7 +133,7 @@ def test_other_quantities_are_read_in_the_unit_that_suits_them():
     assert capacity(51.2 * 2**20) == "51.2 MiB"
     assert energy(3.6e9) == "1.00 MWh"
     assert money(2_853_123.0) == "USD 2,850,000"
-    assert money(12.345) == "USD 12.30"
+    assert money(12.345) == "USD 12.3"
     assert many(300e9) == "300 billion"
     assert many(1234) == "1,234"
     assert digits(9.996) == "10.0"

@@ -24,9 +24,7 @@ from workloads.precision import recipe
 def job(model: str, system_name: str, stack_id: str) -> tuple:
     cluster = system(system_name).cluster
     precision = "bf16" if "bf16" in cluster.chip.peak_flop_per_s else "fp16"
-    used = Context(
-        cluster=cluster, stack=stack(stack_id), recipe=recipe(precision), optimizer=optimizer("adam")
-    )
+    used = Context(cluster=cluster, stack=stack(stack_id), recipe=recipe(precision), optimizer=optimizer("adam"))
     return catalog.model(model), used
 
 

@@ -1,0 +1,145 @@
+"""The cross-fitted record as it ships: how far off every kind of run was, and every shipped run's held-out prediction.
+
+Two tables in ``simulator/data/calibrations``, made together from the whole measured corpus: ``record_groups.csv``
+(errors by kind of run and by era, beside the baseline's) and ``record.csv`` (one held-out prediction for each row of
+``simulator/data/measured_runs.csv``, in the row's own unit). README's tables come from them without a refit.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from .runs import ValidationResult
+from .summary import GroupError, ValidationSummary
+
+GROUPS_FILE: Final = "record_groups.csv"
+RUNS_FILE: Final = "record.csv"
+_GROUP_COLUMNS: Final = (
+    "set", "name", "runs", "groups", "macro", "mean", "median", "baseline_macro", "held", "width",
+)  # fmt: skip
+_RUN_COLUMNS: Final = ("row", "predicted", "low", "high", "stack")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """One shipped run beside its held-out prediction, both in the run's own unit.
+
+    ``low`` and ``high`` bound the 80 % interval; ``row`` holds the run's columns in ``measured_runs.csv``.
+    """
+
+    row: Mapping[str, str]
+    measured: float
+    predicted: float
+    low: float
+    high: float
+    stack: str
+
+    @property
+    def ratio(self) -> float:
+        """Predicted over measured."""
+        return self.predicted / self.measured
+
+
+def record_tables(result: ValidationResult, summary: ValidationSummary, shipped: Iterable[str]) -> tuple[str, str]:
+    """Text of both tables, (groups, runs), from a held-out validation of the corpus.
+
+    Parameters
+    ----------
+    shipped
+        Row numbers of the rows that ship; others leave no line.
+
+    Raises
+    ------
+    ValueError
+        For predictions that were not held out, or where a shipped row has none.
+    """
+    if not result.held_out:
+        raise ValueError(
+            "record_tables: the predictions were made with constants fitted on the same runs; hold them out."
+        )
+    groups = [("all" if g.name == "all" else "era", g) for g in summary.by_era]
+    groups += [("kind", g) for g in summary.by_family]
+    lines = [
+        [kind, g.name, g.runs, g.groups, *(_cell(getattr(g, c)) for c in _GROUP_COLUMNS[4:])] for kind, g in groups
+    ]
+    by_row = {p.row: p for p in result.predictions}
+    stacks = {
+        p.row: result.table.jobs[i].context.stack.id
+        for i, p in enumerate(result.predictions)
+        if p.predicted is not None
+    }
+    runs: list[list[str]] = []
+    for number in shipped:
+        prediction = by_row.get(number)
+        if prediction is None or prediction.predicted is None:
+            raise ValueError(f"record_tables: shipped row {number} has no prediction in the corpus.")
+        numbers = (prediction.predicted, prediction.low, prediction.high)
+        runs.append([number, *(_cell(v) for v in numbers), stacks[number]])
+    return _csv(_GROUP_COLUMNS, lines), _csv(_RUN_COLUMNS, runs)
+
+
+def write_record(result: ValidationResult, summary: ValidationSummary, folder: Path, shipped: Iterable[str]) -> None:
+    """Write both tables into a calibrations folder."""
+    groups, runs = record_tables(result, summary, shipped)
+    (folder / GROUPS_FILE).write_text(groups, encoding="utf-8", newline="")
+    (folder / RUNS_FILE).write_text(runs, encoding="utf-8", newline="")
+
+
+def recorded_groups() -> tuple[tuple[str, GroupError], ...]:
+    """(set, errors) of every recorded set of runs; the set is "all", "era" or "kind"."""
+    return tuple(
+        (
+            line["set"],
+            GroupError(
+                name=line["name"], runs=int(line["runs"]), groups=int(line["groups"]), macro=float(line["macro"]),
+                mean=float(line["mean"]), median=float(line["median"]), baseline_macro=_maybe(line["baseline_macro"]),
+                held=_maybe(line["held"]), width=_maybe(line["width"]),
+            ),
+        )
+        for line in _read("calibrations", GROUPS_FILE)
+    )  # fmt: skip
+
+
+def recorded_runs() -> Mapping[str, HeldOut]:
+    """Every shipped run with its held-out prediction, by row number."""
+    rows = {row["row"]: row for row in _read("measured_runs.csv")}
+    return {
+        line["row"]: HeldOut(
+            row=rows[line["row"]], measured=float(rows[line["row"]]["value"]), predicted=float(line["predicted"]),
+            low=float(line["low"]), high=float(line["high"]), stack=line["stack"],
+        )
+        for line in _read("calibrations", RUNS_FILE)
+        if line["row"] in rows
+    }  # fmt: skip
+
+
+def shipped_rows() -> tuple[str, ...]:
+    """Row numbers of the measured runs that ship, as in the corpus."""
+    return tuple(row["row"] for row in _read("measured_runs.csv"))
+
+
+def _read(*path: str) -> Iterator[dict[str, str]]:
+    text = files("simulator").joinpath("data", *path).read_text(encoding="utf-8")
+    return iter(list(csv.DictReader(io.StringIO(text))))
+
+
+def _maybe(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _csv(columns: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(lines)
+    return out.getvalue()

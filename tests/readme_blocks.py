@@ -1,0 +1,299 @@
+"""The generated blocks of README.md: every figure there comes from a command or from the stored record.
+
+    python tests/readme_blocks.py             write the blocks anew, from what ships
+    python tests/readme_blocks.py RUNS.csv    first hold out every group of the whole corpus anew (minutes) and store
+                                              the record, then write the blocks
+    python tests/readme_blocks.py --check     write nothing; exit 1 where README.md is behind
+
+A block stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->``; `BLOCKS` says how each is made.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from click.testing import CliRunner
+
+from simulator.calibration_data import load_constants
+from simulator.validation.record_files import HeldOut, recorded_groups, recorded_runs
+
+README = Path(__file__).parents[1] / "README.md"
+#: Stands for lines of a command's output that README leaves out.
+LEFT_OUT = "[...]"
+
+PLAN = "trainyard plan --model gpt3-175b --system selene --chips 1024 --global-batch 1536 --tokens 300e9"
+SCALE = "trainyard scale --model resnet50 --system dgx1-v100 --chips 8..2048 --global-batch 65536"
+VALIDATE = "trainyard validate runs"
+WRONG = "trainyard plan --model gpt3-175b --system selen --chips 0 --global-batch 1536"
+FACTS = "trainyard catalog links nvlink2"
+
+
+def output_of(command: str) -> str:
+    """What a `trainyard` command prints, standard output and error together, as on a terminal 100 columns wide."""
+    from simulator.cli import cli
+
+    program, *arguments = shlex.split(command)
+    assert program == "trainyard", command
+    with _environment(COLUMNS="100", NO_COLOR="1", TRAINYARD_DEBUG=""):
+        return CliRunner().invoke(cli, arguments, prog_name="trainyard").output
+
+
+class _environment:  # noqa: N801  # reads as a function where it is used
+    def __init__(self, **values: str) -> None:
+        self._values = values
+
+    def __enter__(self) -> None:
+        self._before = dict(os.environ)
+        os.environ.update(self._values)
+
+    def __exit__(self, *_: object) -> None:
+        os.environ.clear()
+        os.environ.update(self._before)
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+def console(command: str, shown: Callable[[list[str]], Iterable[str]] = lambda lines: lines) -> str:
+    """A command and the shown lines of its output, as a fenced block."""
+    lines = [line.rstrip() for line in output_of(command).rstrip("\n").split("\n")]
+    return "\n".join(["```console", f"$ {command}", *shown(lines), "```"])
+
+
+def sections(*wanted: str) -> Callable[[list[str]], list[str]]:
+    """Of a report only what stands before its first heading, and the wanted sections."""
+
+    def heading(line: str) -> bool:
+        return bool(re.match(r"[A-Z][A-Z' ]{4,}", line))
+
+    def keep(lines: list[str]) -> list[str]:
+        parts: list[list[str]] = [[]]
+        for line in lines:
+            if heading(line):
+                parts.append([])
+            parts[-1].append(line)
+        kept: list[str] = []
+        for i, part in enumerate(parts):
+            if i == 0 or part[0].startswith(wanted):
+                while part and not part[-1]:
+                    part.pop()
+                kept += [*part, ""]
+            elif kept[-2:] != [LEFT_OUT, ""]:
+                kept += [LEFT_OUT, ""]
+        return kept[:-1]
+
+    return keep
+
+
+def first(count: int, width: int = 0) -> Callable[[list[str]], list[str]]:
+    """The first lines, and of those that are longer than `width` (0: any length) only the beginning."""
+
+    def keep(lines: list[str]) -> list[str]:
+        cut = [f"{x[:width].rsplit(' ', 1)[0]} {LEFT_OUT}" if 0 < width < len(x) else x for x in lines[:count]]
+        return [*cut, *([LEFT_OUT] if len(lines) > count else [])]
+
+    return keep
+
+
+# --- the record -----------------------------------------------------------------------------------------------------
+
+_KINDS = {
+    "all": "all runs", "llm": "language models", "bert": "BERT and other encoders", "cnn": "convolutional networks",
+    "llm2020_now": "2020 to now", "bert2018_2020": "2018 to 2020", "cnn2015_2018": "2015 to 2018",
+}  # fmt: skip
+
+
+def record() -> str:
+    """Held-out errors by kind of run and by era, beside the baseline's."""
+    lines = [
+        "| runs | number | groups | error | median | baseline's error | in the 80 % interval | its high / low |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for kind, group in recorded_groups():
+        name = _KINDS.get(group.name, group.name)
+        lines.append(
+            f"| {f'**{name}**' if kind == 'all' else name} | {group.runs:,} | {group.groups} | {group.macro:.1%} | "
+            f"{group.median:.1%} | {_percent(group.baseline_macro)} | {_percent(group.held)} | {group.width:.2f} |"
+        )
+    return "\n".join([*lines, "", f"Fitted constants: {len(load_constants().values)} for all runs together."])
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+class Shown(NamedTuple):
+    """One set of runs of the README's second table: those of a source that `chosen` picks."""
+
+    title: str
+    source: str
+    chosen: Callable[[dict[str, str]], bool]
+
+
+def _synthetic(model: str) -> Callable[[dict[str, str]], bool]:
+    wanted = (model, "64", "P100-SXM2")
+    return lambda r: (
+        (r["model"], r["micro_batch"], r["chip"]) == wanted and r["locator"].endswith("DGX-1, synthetic data")
+    )
+
+
+SHOWN = (
+    Shown("Megatron-LM 2021, Table 1", "arXiv:2104.04473", lambda r: r["locator"].startswith("Table 1")),
+    Shown(
+        "Megatron-LM 2021, Table 2, with pipelines",
+        "arXiv:2104.04473",
+        lambda r: r["locator"].startswith("Table 2") and r["model"] == "GPT3-175B" and r["tp"] == "8",
+    ),
+    Shown("Korthikanti et al. 2022, Table 5", "arXiv:2205.05198", lambda r: "Table 5" in r["locator"]),
+    Shown("Llama 3 2024, Table 4", "arXiv:2407.21783", lambda r: r["locator"].startswith("Table 4")),
+    Shown(
+        "MXNet README 2016, Inception-v3",
+        "MXNet example",
+        lambda r: r["model"] == "Inception-v3" and r["num_chips"] in ("1", "4", "16", "64", "256"),
+    ),
+    Shown("TensorFlow benchmarks 2017, DGX-1, ResNet-50", "TensorFlow performance", _synthetic("ResNet-50")),
+    Shown("TensorFlow benchmarks 2017, DGX-1, VGG-16", "TensorFlow performance", _synthetic("VGG-16")),
+)
+_UNITS = {"TFLOP/s/chip": "TFLOP/s a chip", "s": "s a step"}
+
+
+def shown_runs() -> list[tuple[Shown, list[HeldOut]]]:
+    """The runs of the second table, by set, in the order of the source."""
+    every = recorded_runs().values()
+    return [
+        (one, [run for run in every if run.row["source"].startswith(one.source) and one.chosen(dict(run.row))])
+        for one in SHOWN
+    ]
+
+
+def runs() -> str:
+    """Named runs: measured beside predicted."""
+    lines = ["| run | chips | measured | predicted, held out | predicted / measured |", "|---|---:|---:|---:|---:|"]
+    for one, found in shown_runs():
+        lines.append(f"| *{one.title}* | | | | |")
+        for run in found:
+            chips = f"{int(run.row['num_chips']):,} x {run.row['chip']}"
+            unit = _UNITS.get(run.row["unit"], run.row["unit"])
+            measured, predicted = _amount(run.measured), _amount(run.predicted)
+            lines.append(f"| {_name(run)} | {chips} | {measured} {unit} | {predicted} | {run.ratio:.2f} |")
+    return "\n".join(lines)
+
+
+def _name(run: HeldOut) -> str:
+    model = re.sub(r" \(Megatron SC21\)$", "", run.row["model"])
+    recompute = run.row["recompute"]
+    if run.row["source"].startswith("arXiv:2205.05198"):
+        return f"{model}, {recompute} recomputation"
+    if int(run.row["seq_len"] or 0) > 8192:
+        return f"{model}, sequences of {int(run.row['seq_len']):,}"
+    return model
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
+# --- what ships -----------------------------------------------------------------------------------------------------
+
+
+def ships() -> str:
+    """How many of each kind ship."""
+    from hwmodels import catalog as hardware
+    from simulator.cluster import system_ids
+    from simulator.stack import stack_ids
+    from workloads.catalog import model_names
+
+    counts = [
+        (len(hardware.chip_ids()), "chips", "`trainyard catalog chips`", "rates, memory, watts; each with its source"),
+        (len(hardware.link_ids()), "links", "`trainyard catalog links`", "bandwidth one way, latency"),
+        (
+            len(hardware.server_ids()),
+            "servers",
+            "`trainyard catalog servers`",
+            "which chips, how joined, network cards",
+        ),
+        (len(system_ids()), "systems", "`trainyard catalog systems`", "servers on a network"),
+        (len(model_names()), "models", "`trainyard catalog models`", "shapes with a source each"),
+        (len(stack_ids()), "software stacks", "`trainyard catalog stacks`", "what is fused, overlapped, launched"),
+        (len(recorded_runs()), "measured runs", "`trainyard validate runs`", "each with source and locator"),
+    ]
+    lines = ["| number | what | list them | what an entry holds |", "|---:|---|---|---|"]
+    return "\n".join(lines + [f"| {n:,} | {what} | {how} | {holds} |" for n, what, how, holds in counts])
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "plan": lambda: console(PLAN, sections("BEST STRATEGY", "STRATEGIES", "WHERE A STEP", "WHAT BINDS", "KNOWN ERROR")),
+    "record": record,
+    "runs": runs,
+    "ships": ships,
+    "scale": lambda: console(SCALE),
+    "validate": lambda: console(VALIDATE, first(11)),
+    "wrong": lambda: console(WRONG, first(9, width=96)),
+    "facts": lambda: console(FACTS),
+}
+
+
+# --- README.md ------------------------------------------------------------------------------------------------------
+
+
+def block_pattern(name: str) -> re.Pattern[str]:
+    """A block with its markers; group 2 is what stands between them."""
+    return re.compile(rf"(<!-- begin: {name} -->\n)(.*?)(<!-- end: {name} -->)", re.DOTALL)
+
+
+def block_names(text: str) -> list[str]:
+    """Names of the blocks of a text, in order."""
+    return re.findall(r"<!-- begin: (\S+) -->", text)
+
+
+def refreshed(text: str) -> str:
+    """A text with all its blocks made anew."""
+    for name in block_names(text):
+        made = BLOCKS[name]()
+        text, count = block_pattern(name).subn(lambda m, made=made: f"{m[1]}{made}\n{m[3]}", text)
+        assert count == 1, f"block {name} is not closed, or stands twice"
+    return text
+
+
+def hold_out(corpus: Path) -> None:
+    """Hold out every group of the corpus and store the record beside the calibration."""
+    from importlib.resources import as_file, files
+
+    from simulator.validation import predict_runs
+    from simulator.validation.record_files import shipped_rows, write_record
+    from simulator.validation.summary import summarise
+
+    result = predict_runs(corpus, held_out=True, progress=lambda text: print(text, file=sys.stderr))
+    with as_file(files("simulator") / "data" / "calibrations") as folder:
+        write_record(result, summarise(result), folder, shipped_rows())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write or check the blocks; see the head of this file."""
+    check = "--check" in arguments
+    for corpus in (a for a in arguments if a != "--check"):
+        hold_out(Path(corpus))
+    before = README.read_text(encoding="utf-8")
+    after = refreshed(before)
+    if check:
+        sys.stdout.writelines(
+            difflib.unified_diff(before.splitlines(True), after.splitlines(True), "README.md", "README.md, made anew")
+        )
+        return int(before != after)
+    if before != after:
+        README.write_text(after, encoding="utf-8", newline="")
+    print(
+        f"README.md: {'written' if before != after else 'as it was'}, {len(block_names(after))} blocks", file=sys.stderr
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""A layer's place under the roof follows from its work, its traffic and the chip, and never lies above the peak."""
+
+import pytest
+
+import hwmodels.catalog as hardware
+from simulator.constants import Constants
+from simulator.roofline import BOUNDS, layer_roofline
+from simulator.stack import stack
+from workloads.catalog import model
+from workloads.precision import recipe
+
+
+def roofs(name, chip="a100-sxm4-80gb", micro_batch=8, precision="bf16_mixed", runs="megatron-lm-2022", **cut):
+    return layer_roofline(
+        model(name), chip=hardware.chip(chip), stack=stack(runs), recipe=recipe(precision), micro_batch=micro_batch,
+        constants=Constants(), **cut,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["bert-large", "gpt3-175b", "resnet50"])
+def test_no_layer_is_faster_than_its_roof(name):
+    for layer in roofs(name):
+        assert layer.flop / layer.time_s <= layer.roof_flop_per_s * (1 + 1e-9)
+        assert layer.roof_flop_per_s <= layer.peak_flop_per_s
+        assert layer.bound in BOUNDS
+
+
+def test_work_of_a_transformer_block_is_three_times_its_forward_work_but_for_attention():
+    # Attention is fused: half of it is skipped (a little more than half is done), and its backward pass costs 2.5 forwards.
+    workload = model("bert-large")
+    block = next(layer for layer in workload.layers if layer.kind == "block")
+    products = sum(op.forward_flop for op in block.ops if op.kind == "gemm")
+    attention = sum(op.forward_flop for op in block.ops if op.kind == "attention")
+    found = next(layer for layer in roofs("bert-large", micro_batch=1) if layer.layer == block.name)
+    assert found.flop == pytest.approx(3 * products + 3.5 * attention)
+
+
+def test_tensor_parallelism_divides_the_work_of_a_block():
+    whole, half = roofs("gpt3-175b", micro_batch=1), roofs("gpt3-175b", micro_batch=1, tp=2, sequence_parallel=True)
+    pairs = [(a, b) for a, b in zip(whole, half, strict=True) if a.kind == "block"]
+    assert pairs
+    for one, two in pairs:
+        assert two.flop == pytest.approx(one.flop / 2)
+
+
+def test_more_samples_at_a_time_raise_the_intensity_and_the_share_of_the_peak():
+    one, many = roofs("bert-large", micro_batch=1)[1], roofs("bert-large", micro_batch=32)[1]
+    assert many.intensity > one.intensity
+    assert many.share_of_peak > one.share_of_peak
+
+
+def test_a_table_look_up_is_bound_by_memory_and_counts_no_work():
+    embedding = roofs("bert-large")[0]
+    assert (embedding.flop, embedding.intensity, embedding.share_of_peak, embedding.bound) == (0.0, 0.0, 0.0, "memory")
+
+
+def test_a_chip_without_the_precision_is_refused():
+    with pytest.raises(ValueError, match="no rate for precision 'bf16'"):
+        roofs("bert-large", chip="v100-sxm2-16gb")
