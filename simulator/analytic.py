@@ -24,7 +24,7 @@ _GPIPE = SCHEDULES.index("gpipe")
 _INTERLEAVED = SCHEDULES.index("interleaved")
 _ROLE_NAMES = ("first", "middle", "last")
 
-#: Micro-batches of sharded passes that are followed one by one, at most; from then on every one takes as long as the last.
+#: Micro-batches of sharded passes that are followed one by one, at most; from then on each takes as long as the last.
 _FOLLOWED = 64
 
 

@@ -1,7 +1,7 @@
 """Calibration files: fitted constants, the rows they were fitted on, and the record of how far off they were.
 
-A file in ``simulator/data/calibrations`` holds three tables: ``[constants]`` (key -> value), ``[fitted_on]`` (sources and
-row numbers of the measured table) and ``[record]`` (cross-fitted errors, from which intervals come).
+A file in ``simulator/data/calibrations`` holds three tables: ``[constants]`` (key -> value), ``[fitted_on]`` (sources
+and row numbers of the measured table) and ``[record]`` (cross-fitted errors, from which intervals come).
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ class CalibrationError(LookupError):
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyRecord:
-    """Cross-fitted errors of one kind of run; errors are |ln(predicted / measured)|, quantiles those of ln(measured / predicted)
-    over the spread of its stack."""
+    """Cross-fitted errors of one kind of run.
+
+    Errors are |ln(predicted / measured)|; ``low`` and ``high`` are the 10 % and 90 % quantiles of
+    ln(measured / predicted) over the spread of its stack.
+    """
 
     runs: int
     groups: int
@@ -40,8 +43,10 @@ class FamilyRecord:
 class Record:
     """How far cross-fitted predictions were off, by kind of run and by stack.
 
-    ``stack_spread`` is the root mean square log error of a stack's groups, pulled towards its family's where groups are few.
-    ``largest`` is the largest number of chips each architecture was checked at; ``seen`` the (family, architecture, stack) that were.
+    ``stack_spread`` is the root mean square log error of a stack's groups, pulled towards its family's where groups are
+    few.
+    ``largest`` is the largest number of chips each architecture was checked at; ``seen`` the (family, architecture,
+    stack) that were.
     """
 
     families: Mapping[str, FamilyRecord] = field(default_factory=dict)
@@ -51,7 +56,7 @@ class Record:
     seen: frozenset[str] = frozenset()
 
     def factors(self, family: str, stack: str, *, extrapolated: bool = False) -> tuple[float, float] | None:
-        """(low, high): what a predicted step time is multiplied by for the ends of its 80 % interval; None without a record."""
+        """(low, high): a predicted step time times these are the ends of its 80 % interval; None without a record."""
         import math
 
         entry = self.families.get(family)
@@ -82,7 +87,7 @@ def load(name: str = "default") -> Calibration:
     """One calibration by name; raises `CalibrationError` naming the nearest."""
     if name not in calibration_names():
         raise CalibrationError(unknown_name("calibration", name, calibration_names()))
-    file = read_toml(files("simulator") / "data" / "calibrations" / f"{name}.toml")
+    file = read_toml(str(files("simulator") / "data" / "calibrations" / f"{name}.toml"))
     data: Mapping[str, Any] = file.data
     problems: list[str] = []
     values: dict[str, float] = {}
@@ -101,7 +106,8 @@ def load(name: str = "default") -> Calibration:
         raise DataFileError("\n".join(problems))
     record = data.get("record", {})
     return Calibration(
-        name=name, constants=Constants(values=values, name=name, fitted_on=str(data.get("fitted_on", {}).get("what", ""))),
+        name=name,
+        constants=Constants(values=values, name=name, fitted_on=str(data.get("fitted_on", {}).get("what", ""))),
         record=Record(
             families={k: FamilyRecord(**v) for k, v in record.get("families", {}).items()},
             stack_spread=record.get("stack_spread", {}), stack_groups=record.get("stack_groups", {}),

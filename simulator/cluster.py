@@ -101,19 +101,18 @@ def build_cluster(
     nic = hardware.link(server.nic_link) if server.nics else None
     rates = up_rates(server)
     count = chips_per_server or server.chips
-    if count <= server.chips:
-        rates = rates[: count + 1]
-    else:
-        rates = rates + (rates[-1],) * (count - server.chips)
+    # Fewer chips than the server has: its small groups. More (two boards behind one host): as the largest group.
+    rates = rates[: count + 1] + (rates[-1],) * (count - server.chips)
     up_link = hardware.link(server.scale_up_link) if server.scale_up_link else None
     nominal = out_byte_per_s if out_byte_per_s is not None else (server.nics * nic.bandwidth_byte_per_s if nic else 0.0)
     return Cluster(
-        id=id, name=name, chip=hardware.chip(server.chip), server=server.id, chips_per_server=count, max_servers=servers,
+        id=id, name=name, chip=hardware.chip(server.chip), server=server.id, chips_per_server=count,
+        max_servers=servers,
         up_fabric=f"{server.scale_up_link or 'host'}-{_UP_FABRIC[server.scale_up]}", up_byte_per_s=rates,
         up_latency_s=up_link.latency_s if up_link else 5e-6,
         out_fabric=out_fabric or server.nic_link or "none", out_byte_per_s=nominal / oversubscription or 1e9,
-        out_latency_s=nic.latency_s if nic else 5e-6, network_cards=max(server.nics, 1), host_power_w=server.host_power_w,
-        network=network, oversubscription=oversubscription, source=source,
+        out_latency_s=nic.latency_s if nic else 5e-6, network_cards=max(server.nics, 1),
+        host_power_w=server.host_power_w, network=network, oversubscription=oversubscription, source=source,
     )  # fmt: skip
 
 
@@ -126,7 +125,10 @@ def torus_out_byte_per_s(server: Server) -> float:
     return link.bandwidth_byte_per_s * server.scale_up_links_per_chip * server.chips / 2.0
 
 
-_SYSTEM_KEYS: Final = ("schema", "id", "name", "server", "servers", "network", "oversubscription", "out_fabric", "source", "locator", "aliases", "note", "stack")  # fmt: skip
+_SYSTEM_KEYS: Final = (
+    "schema", "id", "name", "server", "servers", "network", "oversubscription", "out_fabric", "source", "locator",
+    "aliases", "note", "stack",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +175,9 @@ def _read_system(file: TomlFile) -> SystemEntry:
 def _systems() -> Mapping[str, SystemEntry]:
     folder = files("simulator") / "data" / "systems"
     entries = [
-        _read_system(read_toml(e)) for e in sorted(folder.iterdir(), key=lambda e: e.name) if e.name.endswith(".toml")
+        _read_system(read_toml(str(entry)))
+        for entry in sorted(folder.iterdir(), key=lambda e: e.name)
+        if entry.name.endswith(".toml")
     ]
     return {entry.cluster.id: entry for entry in entries}
 

@@ -4,6 +4,8 @@ A constant belongs to a *scope*: everything ("global"), a chip family ("chip"), 
 ("fabric"). A calibration file gives values and names the rows they were fitted on; where it is silent the prior holds.
 """
 
+# ruff: noqa: E501 (the table of constants reads by its columns)
+
 from __future__ import annotations
 
 import math

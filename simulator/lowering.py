@@ -111,8 +111,8 @@ def lower(
 ) -> Lowered:  # fmt: skip
     """Lower many strategies of one job.
 
-    ``shard_ranks`` limits sharding to groups of that many data-parallel ranks (0: all of them); ``parameter_servers`` is the
-    number of hosts that hold parameters (0: all of them). ``frozen``: base parameters get no gradient (LoRA).
+    ``shard_ranks`` limits sharding to groups of that many data-parallel ranks (0: all of them); ``parameter_servers``
+    is the number of hosts that hold parameters (0: all of them). ``frozen``: base parameters get no gradient (LoRA).
     """
     columns = {
         name: np.array([getattr(s, name) for s in strategies], dtype=np.int64)
@@ -123,11 +123,15 @@ def lower(
     columns["recompute"] = np.array([RECOMPUTE_MODES.index(s.recompute) for s in strategies], dtype=np.int64)
     columns["sharding"] = np.array([SHARDING_MODES.index(s.sharding) for s in strategies], dtype=np.int64)
     return lower_columns(
-        workload, context, columns,
-        shard_ranks=np.array(shard_ranks if shard_ranks is not None else [0] * len(strategies), dtype=np.int64),
-        parameter_servers=np.array(parameter_servers if parameter_servers is not None else [0] * len(strategies), dtype=np.int64),
+        workload,
+        context,
+        columns,
+        shard_ranks=np.array([0] * len(strategies) if shard_ranks is None else shard_ranks, dtype=np.int64),
+        parameter_servers=np.array(
+            [0] * len(strategies) if parameter_servers is None else parameter_servers, dtype=np.int64
+        ),
         frozen=frozen,
-    )  # fmt: skip
+    )
 
 
 def lower_columns(
@@ -231,4 +235,4 @@ def join(parts: Sequence[Lowered]) -> Lowered:
         shapes += len(part.shape_context)
     arrays = {name: np.concatenate(values) for name, values in collected.items() if values}
     longest = max(parts, key=lambda part: len(part.block_names)).block_names
-    return Lowered(contexts=tuple(contexts), block_names=longest, table=concatenate(tables), **arrays)  # type: ignore[arg-type]
+    return Lowered(contexts=tuple(contexts), block_names=longest, table=concatenate(tables), **arrays)

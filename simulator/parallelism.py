@@ -20,7 +20,8 @@ class ParallelismError(ValueError):
 class Parallelism:
     """One strategy.
 
-    ``dp`` = chips / (tp cp pp). ``micro_batch`` is the samples one rank runs at a time; ``global_batch`` the samples of one step.
+    ``dp`` = chips / (tp cp pp). ``micro_batch`` is the samples one rank runs at a time; ``global_batch`` the samples of
+    one step.
     ``virtual_stages`` chunks per pipeline stage (interleaved schedule). ``recompute``: what of the forward pass is run
     again in the backward pass ("selective": the attention core). ``sharding``: which training state is spread over
     data-parallel ranks (ZeRO stage). ``sequence_parallel``: element-wise work between products split over tp too.

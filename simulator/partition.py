@@ -22,7 +22,8 @@ from .kernels.optable import ATTENTION, BACKWARD, CONV, FORWARD, MATRIX, REPLAY,
 from .kernels.tiles import alignment_rate, systolic_flop, tiled_flop
 from .stack import Stack
 
-#: Backward work of fused attention against its forward work (five products against two), FlashAttention, arXiv:2205.14135.
+#: Backward work of fused attention against its forward work (five products against two), FlashAttention,
+#: arXiv:2205.14135.
 ATTENTION_BACKWARD = 2.5
 
 #: Passes over the score matrix that an unfused attention makes besides its two products: scale and mask, softmax,
@@ -94,7 +95,11 @@ class _Rows:
         rows = len(self.labels["block"])
         label = {name: np.repeat(np.array(values, dtype=np.int64), shapes) for name, values in self.labels.items()}
         column = {name: np.concatenate(values) if values else np.zeros(0) for name, values in self.columns.items()}
-        return OpTable(shape=np.tile(np.arange(shapes, dtype=np.int64), rows), **label, **column)
+        return OpTable(
+            shape=np.tile(np.arange(shapes, dtype=np.int64), rows), block=label["block"], phase=label["phase"],
+            kind=label["kind"], rate=label["rate"], flop=column["flop"], work=column["work"], byte=column["byte"],
+            launches=column["launches"],
+        )  # fmt: skip
 
 
 def lower_ops(
@@ -185,7 +190,10 @@ def _attention(rows: _Rows, block: int, op: Op) -> None:
             block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0, work=0.0,
             byte=scores * UNFUSED_SCORE_PASSES_FORWARD, launches=3.0,
         )  # fmt: skip
-    for m, n, k in ((queries, op.head_dim, keys), (keys, op.head_dim, queries), (queries, keys, op.head_dim), (keys, op.head_dim, queries)):  # fmt: skip
+    for m, n, k in (
+        (queries, op.head_dim, keys), (keys, op.head_dim, queries), (queries, keys, op.head_dim),
+        (keys, op.head_dim, queries),
+    ):  # fmt: skip
         rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=1, batch=heads, m=m, n=n, k=k)
     rows.add(
         block=block, phase=BACKWARD, kind=VECTOR, rate=1, flop=0.0, work=0.0,

@@ -14,8 +14,8 @@ class MemoryUse:
     """Bytes on the fullest chip of a strategy, by purpose [B].
 
     ``parameter_byte``: parameters as products read them; ``gradient_byte``; ``optimizer_byte``: master copy and state;
-    ``activation_byte``: kept for the backward pass, all micro-batches in flight; ``transient_byte``: the largest short-lived
-    buffers (logits, gathered parameters); ``reserve_byte``: framework, context, communication buffers.
+    ``activation_byte``: kept for the backward pass, all micro-batches in flight; ``transient_byte``: the largest
+    short-lived buffers (logits, gathered parameters); ``reserve_byte``: framework, context, communication buffers.
     """
 
     parameter_byte: float
@@ -82,7 +82,7 @@ class RankedPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Rejection:
-    """Strategies that broke the same first limit. ``limit`` in words; ``example`` the one that came nearest, and by how much."""
+    """Strategies that broke the same first limit: ``limit`` in words, ``example`` the nearest, ``by`` how much."""
 
     limit: str
     count: int

@@ -109,9 +109,11 @@ def network_of(contexts: tuple[Context, ...], constants: Constants) -> Network:
         rates = np.array(cluster.up_byte_per_s)
         up[row, : len(rates)] = np.maximum(rates * efficiency, 1e6)
         columns["ul"].append(cluster.up_latency_s * constants.get("latency_scale", cluster.up_fabric))
-        columns["ob"].append(cluster.out_byte_per_s * constants.get("efficiency", cluster.out_fabric))
+        cards = min(context.stack.network_cards or cluster.network_cards, cluster.network_cards)
+        nominal = cluster.out_byte_per_s * cards / cluster.network_cards
+        columns["ob"].append(nominal * constants.get("efficiency", cluster.out_fabric))
         columns["ol"].append(cluster.out_latency_s * constants.get("latency_scale", cluster.out_fabric))
-        columns["cards"].append(float(cluster.network_cards))
+        columns["cards"].append(float(cards))
         columns["chips"].append(float(cluster.chips_per_server))
         columns["scale"].append(constants.get("exchange_scale", context.stack.id))
     return Network(
@@ -294,7 +296,7 @@ def _column(fabric: Fabric) -> Fabric:
 
 
 def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
-    """Seconds of the update on every role, (S, R): its words read and written once, shared by the ranks that shard it."""
+    """Seconds of the update on every role, (S, R): its words read and written once, over the ranks that shard it."""
     context = lowered.context
     byte = np.array(
         [
@@ -308,7 +310,8 @@ def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
     shards = np.where(lowered.sharding > 0, limit, 1.0)
     trained = np.where(lowered.frozen, 0.01, 1.0)
     held = stage * trained[:, None] / shards[:, None]
-    return held * byte[:, None] * constants.get("optimizer_traffic") / rates.memory_byte_per_s[context][:, None]
+    traffic = held * byte[:, None] * constants.get("optimizer_traffic")
+    return np.asarray(traffic / rates.memory_byte_per_s[context][:, None])
 
 
 def ticks(seconds: Floats) -> Ints:

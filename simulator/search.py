@@ -7,7 +7,7 @@ fit in memory is rejected later, as strategies, by the purpose that needs most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,17 +35,12 @@ SEARCHED_SHARDING: Final = ("none", "zero1", "zero3")
 
 Pins = Mapping[str, int | str | bool]
 Columns = dict[str, Ints]
-Pinned = Callable[[str, int], bool]
 Layout = tuple[int, int, int, int]
 
 COLUMNS: Final = (
     "tp", "pp", "dp", "cp", "micro_batch", "micro_batches", "virtual_stages", "schedule", "recompute", "sharding",
     "sequence_parallel",
 )  # fmt: skip
-
-_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "schedule": SCHEDULES, "recompute": RECOMPUTE_MODES, "sharding": SHARDING_MODES,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +56,12 @@ class Candidates:
 
     def parallelism(self, index: int) -> Parallelism:
         """One strategy as a noun."""
-        numbers = {
-            name: int(self.columns[name][index]) for name in ("tp", "pp", "dp", "cp", "micro_batch", "virtual_stages")
-        }
-        words = {name: legal[self.columns[name][index]] for name, legal in _WORDS.items()}
+        at = {name: int(column[index]) for name, column in self.columns.items()}
         return Parallelism(
-            **numbers, **words, global_batch=self.global_batch,
-            sequence_parallel=bool(self.columns["sequence_parallel"][index]),
+            tp=at["tp"], pp=at["pp"], dp=at["dp"], cp=at["cp"], micro_batch=at["micro_batch"],
+            global_batch=self.global_batch, virtual_stages=at["virtual_stages"], schedule=SCHEDULES[at["schedule"]],
+            recompute=RECOMPUTE_MODES[at["recompute"]], sharding=SHARDING_MODES[at["sharding"]],
+            sequence_parallel=bool(at["sequence_parallel"]),
         )  # fmt: skip
 
     def take(self, chosen: Ints | NDArray[np.bool_]) -> Candidates:

@@ -32,22 +32,27 @@ class Stack:
     """What runs the job.
 
     ``attention`` is "fused" (one kernel that skips the masked half) or "unfused" (scores in memory).
-    ``vector_launch_share`` and ``vector_traffic_share``: kernels and bytes of element-wise work against an eager framework that
-    fuses nothing (1.0). ``host_s_per_launch``: the host's time to issue one kernel before any fit [s].
-    ``graph_capture``: the host issues whole graphs, its time vanishes. ``winograd``: 3 x 3 fp32 convolutions may use it.
-    ``gradient_exchange``: "after" the last backward pass or under it ("backward"); ``bucket_byte`` fuses gradients into messages
-    [B]. ``gradient_byte``: what a gradient takes on the wire and in memory; 0 follows the precision recipe [B].
+    ``vector_launch_share`` and ``vector_traffic_share``: kernels and bytes of element-wise work against an eager
+    framework that fuses nothing (1.0). ``host_s_per_launch``: the host's time to issue one kernel before any fit [s].
+    ``graph_capture``: the host issues whole graphs, its time vanishes. ``winograd``: 3 x 3 fp32 convolutions may use
+    it.
+    ``gradient_exchange``: "after" the last backward pass or under it ("backward"); ``bucket_byte`` fuses gradients into
+    messages [B]. ``gradient_byte``: what a gradient takes on the wire and in memory; 0 follows the precision recipe
+    [B].
     ``tensor_overlap``: tensor-parallel exchanges are cut into pieces that hide under the neighbouring product.
     ``send_overlap``: activations between pipeline stages move while the stage computes.
-    ``vector_fp32``: element-wise work stays in fp32 under mixed precision. ``mean_length_share``: mean over nominal length of
-    sequences of 512 tokens and more, where padding is dropped or lengths are binned.
-    ``fp32_is_tf32``: products written as fp32 run in tf32 where the chip has it. ``pipelined_call_host_s``: host time that every
-    tensor-parallel call costs per rank of its group when a pipeline is in use [s]. ``pipeline_stall_s``: what every micro-batch
-    waits at full depth in pipelines of ``pipeline_stall_chips`` chips or more, or whose data-parallel ranks share nothing [s].
-    ``assumed_micro_batch`` and ``assumed_batch_tokens``: the program's own defaults where a run does not state its batch.
+    ``vector_fp32``: element-wise work stays in fp32 under mixed precision. ``mean_length_share``: mean over nominal
+    length of sequences of 512 tokens and more, where padding is dropped or lengths are binned.
+    ``fp32_is_tf32``: products written as fp32 run in tf32 where the chip has it. ``pipelined_call_host_s``: host time
+    that every tensor-parallel call costs per rank of its group when a pipeline is in use [s]. ``pipeline_stall_s``:
+    what every micro-batch waits at full depth in pipelines of ``pipeline_stall_chips`` chips or more, or whose
+    data-parallel ranks share nothing [s].
+    ``network_cards``: cards of a server that its collectives keep busy; 0: all.
+    ``assumed_micro_batch`` and ``assumed_batch_tokens``: the program's own defaults where a run does not state its
+    batch.
     ``recompute``, ``sharding``, ``sequence_parallel``, ``optimizer``: what the stack does unless told.
-    ``matches`` holds regular expressions of (source, software) that recognise the stack in a table of measured runs, and
-    optionally the family of workload they hold for.
+    ``matches`` holds regular expressions of (source, software) that recognise the stack in a table of measured runs,
+    and optionally the family of workload they hold for.
     """
 
     id: str
@@ -74,6 +79,7 @@ class Stack:
     pipelined_call_host_s: float = 0.0
     pipeline_stall_s: float = 0.0
     pipeline_stall_chips: int = 0
+    network_cards: int = 0
     assumed_micro_batch: int = 0
     assumed_batch_tokens: int = 0
     recompute: str = "none"
@@ -136,7 +142,7 @@ def _read(file: TomlFile) -> Stack:
 def _all() -> Mapping[str, Stack]:
     folder = files("simulator") / "data" / "stacks"
     stacks = [
-        _read(read_toml(entry))
+        _read(read_toml(str(entry)))
         for entry in sorted(folder.iterdir(), key=lambda e: e.name)
         if entry.name.endswith(".toml")
     ]

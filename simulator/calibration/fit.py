@@ -38,9 +38,11 @@ class Owners:
 def owners_of(contexts: Sequence[Context]) -> Owners:
     """The owners of constants, run by run."""
     return Owners(
-        chip=tuple(c.cluster.chip.architecture for c in contexts), stack=tuple(c.stack.id for c in contexts),
-        up_fabric=tuple(c.cluster.up_fabric for c in contexts), out_fabric=tuple(c.cluster.out_fabric for c in contexts),
-    )  # fmt: skip
+        chip=tuple(c.cluster.chip.architecture for c in contexts),
+        stack=tuple(c.stack.id for c in contexts),
+        up_fabric=tuple(c.cluster.up_fabric for c in contexts),
+        out_fabric=tuple(c.cluster.out_fabric for c in contexts),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +70,20 @@ def _moves(owners: Owners) -> list[tuple[str, ...]]:
 
 
 def fit(
-    step_s: Callable[[Constants], Floats], measured_s: Floats, owners: Owners, groups: Sequence[object], *,
-    start: Mapping[str, float] | None = None, weight: Floats | None = None, max_steps: int = 40, tolerance: float = 3e-5,
-) -> FitResult:  # fmt: skip
+    step_s: Callable[[Constants], Floats],
+    measured_s: Floats,
+    owners: Owners,
+    groups: Sequence[object],
+    *,
+    start: Mapping[str, float] | None = None,
+    weight: Floats | None = None,
+    max_steps: int = 40,
+    tolerance: float = 3e-5,
+) -> FitResult:
     """Fit all constants that the runs touch.
 
-    ``step_s`` prices every run; ``weight`` (runs,) leaves runs out (0) or in (1); ``groups`` labels runs that are alike.
+    ``step_s`` prices every run; ``weight`` (runs,) leaves runs out (0) or in (1); ``groups`` labels runs that are
+    alike.
     """
     moves = _moves(owners)
     keys = sorted({key for move in moves for key in move})

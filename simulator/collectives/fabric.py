@@ -13,9 +13,10 @@ from ..kernels.optable import Floats
 class Fabric:
     """Sustained rates of a cluster's two tiers; every field broadcasts against the groups' arrays.
 
-    ``up_byte_per_s`` is what one chip moves to its neighbours inside a server, one direction, when all its links are in use
-    [B/s]; ``out_byte_per_s`` what all network cards of one server move together, one direction [B/s]. ``up_latency_s`` and
-    ``out_latency_s`` are per hop, ``call_s`` is what one call costs inside a framework before its first byte moves [s].
+    ``up_byte_per_s`` is what one chip moves to its neighbours inside a server, one direction, when all its links are in
+    use [B/s]; ``out_byte_per_s`` what all network cards of one server move together, one direction [B/s].
+    ``up_latency_s`` and ``out_latency_s`` are per hop, ``call_s`` is what one call costs inside a framework before its
+    first byte moves [s].
     ``chips_per_server`` is how many chips share the cards.
     """
 

@@ -40,8 +40,8 @@ def all_reduce_s(*, message_byte: Floats, group: Group, fabric: Fabric) -> Float
     .. math:: t = t_{call} + 2 t_{latency} + 2 \\frac{n-1}{n} M \\max(1/\\beta_{up}, g/\\beta_{out})
 
     with g groups sharing a server's cards. Zero for one rank and for an empty message. Shapes broadcast; returns [s].
-    Leaves out: protocol switches by size, congestion between servers. Reference: Patarasuk and Yuan 2009 for the volume;
-    Sanders et al. 2009 (two-tree) for the depth.
+    Leaves out: protocol switches by size, congestion between servers. Reference: Patarasuk and Yuan 2009 for the
+    volume; Sanders et al. 2009 (two-tree) for the depth.
     """
     some = (group.ranks > 1) & (message_byte > 0)
     time = fabric.call_s + 2.0 * (_latency_s(group, fabric) + _transfer_s(message_byte, group, fabric))

@@ -16,7 +16,8 @@ class Rates:
     ``product_flop_per_s[:, 0]`` is the rate of large products in the recipe's multiply precision, ``[:, 1]`` in its
     storage precision. ``conv_fraction``, ``attention_fraction`` and ``attention_backward_fraction`` are what
     convolutions and fused attention reach of it;
-    ``winograd_saving`` is how many times fewer products Winograd's algorithm needs. ``traffic_scale`` multiplies the bytes of element-wise kernels.
+    ``winograd_saving`` is how many times fewer products Winograd's algorithm needs. ``traffic_scale`` multiplies the
+    bytes of element-wise kernels.
     """
 
     product_flop_per_s: Floats
@@ -67,6 +68,6 @@ def block_seconds(table: OpTable, rates: Rates, shape_context: Ints, blocks: int
     context = shape_context[table.shape]
     cell = (table.phase * shapes + table.shape) * blocks + table.block
     size = PASSES * shapes * blocks
-    device = np.bincount(cell, kernel_seconds(table, rates, context), size)
-    host = np.bincount(cell, table.launches * rates.host_s_per_launch[context], size)
+    device = np.bincount(cell, weights=kernel_seconds(table, rates, context), minlength=size)
+    host = np.bincount(cell, weights=table.launches * rates.host_s_per_launch[context], minlength=size)
     return device.reshape(PASSES, shapes, blocks), host.reshape(PASSES, shapes, blocks)

@@ -15,8 +15,8 @@ MATRIX_TILES = ((256, 128, 1.00), (128, 256, 1.00), (128, 128, 0.96), (128, 64, 
 VECTOR_TILES = ((128, 128, 1.00), (128, 64, 0.95), (64, 128, 0.95), (64, 64, 0.88), (32, 32, 0.60))
 SPLITS = (1, 2, 4, 8, 16)
 
-#: Depth of k that a tile's prologue and epilogue cost, on matrix units and on FMA units [elements of k]. A matrix unit eats k
-#: an order of magnitude faster, so that the same latency costs it more depth.
+#: Depth of k that a tile's prologue and epilogue cost, on matrix units and on FMA units [elements of k]. A matrix unit
+#: eats k an order of magnitude faster, so that the same latency costs it more depth.
 MATRIX_DEPTH_RAMP = 256.0
 VECTOR_DEPTH_RAMP = 64.0
 
@@ -56,9 +56,10 @@ def tiled_flop(*, batch: Floats, m: Floats, n: Floats, k: Floats, cores: Floats,
     return np.asarray(np.maximum(best, 2.0 * batch * m * n * k))
 
 
-#: Rate of 16-bit matrix-unit products whose row length is a multiple of so many elements and no more: below 8 (16 bytes) loads
-#: are no longer whole vectors and libraries fall back to slower kernels (NVIDIA, Matrix Multiplication Background User's Guide,
-#: section "Tensor Core Requirements"; steps below 8 as the layout scans of BLOOM show, arXiv:2211.05100).
+#: Rate of 16-bit matrix-unit products whose row length is a multiple of so many elements and no more: below 8 (16
+#: bytes) loads are no longer whole vectors and libraries fall back to slower kernels (NVIDIA, Matrix Multiplication
+#: Background User's Guide, section "Tensor Core Requirements"; steps below 8 as the layout scans of BLOOM show,
+#: arXiv:2211.05100).
 ALIGNMENT_RATE = ((8, 1.0), (4, 0.45), (2, 0.35), (1, 0.30))
 
 

@@ -12,7 +12,7 @@ from .rows import RunJob
 
 
 def utilisation_s(job: RunJob) -> float:
-    """Step time at the peak rate of the chips with nothing else counted [s]: 3 forwards of the batch, or 4 with full recomputation."""
+    """Step time at the chips' peak rate [s]: 3 forwards of the batch, or 4 with full recomputation, nothing else."""
     passes = 4.0 if job.parallelism.recompute == "full" else 3.0
     flop = passes * job.workload.forward_flop * job.parallelism.global_batch
     return flop / (job.parallelism.chips * job.context.cluster.chip.peak(job.context.recipe.matmul))

@@ -55,7 +55,7 @@ def job_table(jobs: Sequence[RunJob]) -> JobTable:
                     shard_ranks=[m.shard_ranks for m in members],
                     parameter_servers=[m.parameter_servers for m in members],
                     frozen=frozen,
-                )  # fmt: skip
+                )
             )
             order += positions
         parts.append((np.array(order), join(lowered)))

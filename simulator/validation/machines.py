@@ -12,14 +12,16 @@ import hwmodels.catalog as hardware
 from ..cluster import Cluster, build_cluster
 
 _SERVER_OF_CHIP: Final = {
-    "k80-gk210": "p2.16xlarge", "p100-sxm2": "dgx1-p100", "p100-pcie-16gb": "pcie-p100", "v100-sxm2-16gb": "dgx1-v100-16gb",
-    "v100-sxm2-32gb": "dgx1-v100", "a100-sxm4-40gb": "dgx-a100-40gb", "a100-sxm4-80gb": "dgx-a100", "h100-sxm5": "dgx-h100",
-    "h100-sxm5-96gb": "dgx-h100", "tpu-v2": "tpu-v2-8", "tpu-v3": "tpu-v3-8",
+    "k80-gk210": "p2.16xlarge", "p100-sxm2": "dgx1-p100", "p100-pcie-16gb": "pcie-p100",
+    "v100-sxm2-16gb": "dgx1-v100-16gb", "v100-sxm2-32gb": "dgx1-v100", "a100-sxm4-40gb": "dgx-a100-40gb",
+    "a100-sxm4-80gb": "dgx-a100", "h100-sxm5": "dgx-h100", "h100-sxm5-96gb": "dgx-h100",
+    "tpu-v2": "tpu-v2-8", "tpu-v3": "tpu-v3-8",
 }  # fmt: skip
 
 #: Where a row does not name its network: Gbit/s of all cards of a server, and the fabric, by chip.
 _DEFAULT_NETWORK: Final = {
-    "k80-gk210": (20.0, "ethernet-cloud"), "p100-sxm2": (100.0, "infiniband-edr"), "p100-pcie-16gb": (100.0, "infiniband-edr"),
+    "k80-gk210": (20.0, "ethernet-cloud"), "p100-sxm2": (100.0, "infiniband-edr"),
+    "p100-pcie-16gb": (100.0, "infiniband-edr"),
     "v100-sxm2-16gb": (100.0, "infiniband-edr"), "v100-sxm2-32gb": (400.0, "infiniband-edr"),
     "a100-sxm4-40gb": (1600.0, "infiniband-hdr"), "a100-sxm4-80gb": (1600.0, "infiniband-hdr"),
     "h100-sxm5": (3200.0, "infiniband-ndr"), "h100-sxm5-96gb": (3200.0, "roce"),
@@ -36,16 +38,17 @@ def cluster_for(*, chip: str, chips_per_server: int, chips: int, inside: str, ou
         server = replace(server, scale_up="fully_connected", cube_mesh_links=(), chips=count)
     if chip.startswith("a100") and "PCIe" in inside:
         server = replace(server, scale_up="pcie_tree", scale_up_link="pcie4-x16", scale_up_links_per_chip=1)
-    gbit, fabric = _network(chip, count, f"{outside} {source}" if not outside else outside, inside)
+    gbit, fabric = _network(chip, count, outside or f" {source}", inside)
     if chip.startswith("tpu"):
         cluster = build_cluster(
-            id="tpu", name="TPU slice", server=replace(server, scale_up="torus"), servers=1024, out_fabric="ici", network="torus",
+            id="tpu", name="TPU slice", server=replace(server, scale_up="torus"), servers=1024, out_fabric="ici",
+            network="torus",
             out_byte_per_s=4.0 * hardware.link(server.scale_up_link).bandwidth_byte_per_s * max(1, server.chips // 2),
         )  # fmt: skip
         return cluster
     return build_cluster(
-        id=f"{chip} x {count}", name="as the row describes", server=server, servers=100_000, out_byte_per_s=gbit * 1e9 / 8,
-        out_fabric=fabric, chips_per_server=count,
+        id=f"{chip} x {count}", name="as the row describes", server=server, servers=100_000,
+        out_byte_per_s=gbit * 1e9 / 8, out_fabric=fabric, chips_per_server=count,
     )  # fmt: skip
 
 
@@ -78,7 +81,8 @@ def _network(chip: str, count: int, words: str, inside: str) -> tuple[float, str
     if re.search(r"p2\.\d*xlarge|e-bug", words):
         gbit, default_fabric = {16: 20.0, 8: 10.0}.get(count, 1.25), "ethernet-cloud"
     for pattern, fabric in (
-        ("EFA", "efa"), ("RoCE|RDMA|ROCE", "roce"), ("Omni-Path", "omni-path"), ("HDR", "infiniband-hdr"), ("EDR|mlx5", "infiniband-edr"),
+        ("EFA", "efa"), ("RoCE|RDMA|ROCE", "roce"), ("Omni-Path", "omni-path"), ("HDR", "infiniband-hdr"),
+        ("EDR|mlx5", "infiniband-edr"),
         ("ConnectX-7|CX7|NDR|400 Gb/s per node .DGX", "infiniband-ndr"), ("Ethernet", "ethernet-cloud"),
     ):  # fmt: skip
         if re.search(pattern, words):

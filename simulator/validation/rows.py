@@ -1,7 +1,7 @@
 """Rows of measured runs -> jobs the simulator can price, or a reason why not.
 
-Only configuration columns are read (`COLUMNS`); the measured value, notes, locators and flags never are. What a row leaves
-open is filled by its stack's habits; every such filling is listed in ``assumed``.
+Only configuration columns are read (`COLUMNS`); the measured value, notes, locators and flags never are. What a row
+leaves open is filled by its stack's habits; every such filling is listed in ``assumed``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from .machines import cluster_for
 #: Configuration columns that a prediction may look at; nothing else of a row is read.
 COLUMNS: Final = (
     "era", "source", "year", "model", "model_params", "seq_len", "image_size", "chip", "chip_memory_gb", "num_chips",
-    "chips_per_node", "intra_node_link", "inter_node_link", "software", "precision", "global_batch", "micro_batch", "tp",
-    "pp", "dp", "cp", "ep", "virtual_stages", "schedule", "recompute", "sharding", "sequence_parallel", "optimizer",
-    "allreduce_algorithm", "input_data", "accumulation", "kind", "metric", "unit",
+    "chips_per_node", "intra_node_link", "inter_node_link", "software", "precision", "global_batch", "micro_batch",
+    "tp", "pp", "dp", "cp", "ep", "virtual_stages", "schedule", "recompute", "sharding", "sequence_parallel",
+    "optimizer", "allreduce_algorithm", "input_data", "accumulation", "kind", "metric", "unit",
 )  # fmt: skip
 
 #: Metrics that follow from a step time.
@@ -48,7 +48,7 @@ _SHARDING: Final[Mapping[str, str]] = {
 _RECOMPUTE: Final[Mapping[str, str]] = {"none": "none", "selective": "selective", "full": "full"}
 
 
-class Unsupported(ValueError):
+class Unsupported(ValueError):  # noqa: N818 (a verdict on a row, no error of the program)
     """A row that cannot be predicted; the message is the reason."""
 
 
@@ -162,7 +162,11 @@ def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tu
     stack_id = resolve_stack(config["source"], config["software"], base.family)
     share = stack_named(stack_id).mean_length_share if stack_id else 1.0
     if base.family == "convnet":
-        return 0, _count(config, "image_size")
+        size = _count(config, "image_size")
+        if not size and "DAWNBench" in config["source"] and config["chip"].startswith("V100"):
+            size = 160
+            assumed.append("mean image size 160: entries grow the images in training")
+        return 0, size
     length = _count(config, "seq_len")
     if not base.causal:
         if not length:
@@ -207,7 +211,7 @@ def _precision(config: Mapping[str, str], chip: str, stack: Stack, assumed: list
     else:
         # Submissions to benchmarks use what is fastest; tables that do not say used their framework's default.
         fast = (
-            re.search(r"MLPerf|FleetX|DAWNBench|Yamazaki|1903.12650|aws-samples", config["source"])
+            re.search(r"MLPerf|FleetX|DAWNBench|Yamazaki|1903.12650|aws-samples|Hacker News", config["source"])
             or int(config["year"] or 0) >= 2019
         )
         word = "fp16_mixed" if fast and peaks.get("fp16", 0) > 3 * peaks.get("fp32", 1e30) else "fp32"
@@ -272,7 +276,13 @@ def _parallelism(
                 workload.parameters / (tp * pp)
             )
             recompute = _recompute_that_fits(
-                workload, stack, memory_byte=memory_byte - state, tp=tp, pp=pp, cp=cp, micro_batch=micro_batch,
+                workload,
+                stack,
+                memory_byte=memory_byte - state,
+                tp=tp,
+                pp=pp,
+                cp=cp,
+                micro_batch=micro_batch,
                 in_flight=min(pp, micro_batches),
             )
             assumed.append(f"recompute {recompute}")
@@ -308,7 +318,9 @@ def _recompute_that_fits(
         return habit
     blocks = sum(layer.repeat for layer in workload.layers)
     saved = sum(layer.repeat * layer.saved_elements for layer in workload.layers)
-    scores = sum(layer.repeat * layer.score_elements for layer in workload.layers) if stack.attention == "unfused" else 0.0
+    scores = 0.0
+    if stack.attention == "unfused":
+        scores = sum(layer.repeat * layer.score_elements for layer in workload.layers)
     room = 1.5 * max(memory_byte, 0.0)
     share = 2.0 * micro_batch * in_flight / (tp * pp * cp)
     if habit == "none" and (saved + scores) * share < room:

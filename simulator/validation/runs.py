@@ -1,7 +1,7 @@
 """`trainyard validate runs`: predict every row of a table of measured runs, and keep the record honest.
 
-Predictions use configuration columns only (`rows.COLUMNS`). With ``held_out`` every (source, model, chip) group is predicted with
-constants fitted without it; otherwise with the constants of a shipped calibration.
+Predictions use configuration columns only (`rows.COLUMNS`). With ``held_out`` every (source, model, chip) group is
+predicted with constants fitted without it; otherwise with the constants of a shipped calibration.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TableError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of measured runs: all rows as they stand, the jobs of those that can be predicted, reasons for the rest."""
+    """A table of measured runs: rows as they stand, jobs of those that can be predicted, reasons for the rest."""
 
     rows: tuple[Mapping[str, str], ...]
     jobs: Mapping[int, RunJob]
@@ -198,10 +198,15 @@ def record_of(table: Table, crossed: CrossFit) -> Record:
         weight = np.array([1.0 / math.sqrt(len(groups[jobs[p].group])) for p in positions])
         scaled = np.array([-error[p] / spread[jobs[p].context.stack.id] for p in positions])
         families[family] = FamilyRecord(
-            runs=len(positions), groups=len(groups), macro=_macro(error, groups), median=float(np.median(np.abs(error[positions]))),
-            baseline_macro=_macro(base, groups), spread=math.sqrt(mean_square[family]),
-            low=weighted_quantile(scaled, weight, 0.1), high=weighted_quantile(scaled, weight, 0.9),
-        )  # fmt: skip
+            runs=len(positions),
+            groups=len(groups),
+            macro=_macro(error, groups),
+            median=float(np.median(np.abs(error[positions]))),
+            baseline_macro=_macro(base, groups),
+            spread=math.sqrt(mean_square[family]),
+            low=weighted_quantile(scaled, weight, 0.1),
+            high=weighted_quantile(scaled, weight, 0.9),
+        )
     largest: dict[str, int] = {}
     for job in jobs:
         word = job.context.cluster.chip.architecture
@@ -278,7 +283,18 @@ def _lines(table: Table, step_s: Mapping[int, float], record: Record) -> tuple[P
         measured = row.get("value") or ""
         job = table.jobs.get(index)
         if job is None:
-            lines.append(Prediction(row=number, measured=measured, predicted=None, low=None, high=None, reason=table.refused[index], extrapolated="", assumed=""))  # fmt: skip
+            lines.append(
+                Prediction(
+                    row=number,
+                    measured=measured,
+                    predicted=None,
+                    low=None,
+                    high=None,
+                    reason=table.refused[index],
+                    extrapolated="",
+                    assumed="",
+                )
+            )
             continue
         step = step_s[index]
         outside = extrapolations(job, record)
@@ -294,7 +310,7 @@ def _lines(table: Table, step_s: Mapping[int, float], record: Record) -> tuple[P
                 reason="",
                 extrapolated="; ".join(outside),
                 assumed="; ".join((*job.assumed, f"stack {job.context.stack.id}")),
-            )  # fmt: skip
+            )
         )
     return tuple(lines)
 
@@ -308,8 +324,8 @@ def validate_runs(
 ) -> ValidationResult:
     """Predict a table of measured runs.
 
-    With ``held_out`` the constants are cross-fitted on the table itself (rows that are not the first metric of their run share its
-    fold's constants); otherwise ``calibration`` names the shipped constants.
+    With ``held_out`` the constants are cross-fitted on the table itself (rows that are not the first metric of their
+    run share its fold's constants); otherwise ``calibration`` names the shipped constants.
     """
     table = read_table(path)
     progress(f"{len(table.rows)} rows, {len(table.jobs)} with a job, {len(table.primary)} runs")
@@ -334,7 +350,8 @@ def validate_runs(
             )
     rest = [i for i in table.jobs if i not in step]
     if rest:
-        step.update(zip(rest, job_table([table.jobs[i] for i in rest]).step_s(next(iter(crossed.fold_constants.values()))).tolist(), strict=True))  # fmt: skip
+        any_fold = next(iter(crossed.fold_constants.values()))
+        step.update(zip(rest, job_table([table.jobs[i] for i in rest]).step_s(any_fold).tolist(), strict=True))
     count = max(len(c.values) for c in crossed.fold_constants.values())
     return ValidationResult(
         table=table,

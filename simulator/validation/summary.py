@@ -18,7 +18,7 @@ _ERAS: Final = ("cnn2015_2018", "bert2018_2020", "llm2020_now")
 
 @dataclass(frozen=True, kw_only=True)
 class GroupError:
-    """Errors of one set of runs: |ln(predicted / measured)|; ``macro`` is the mean over (source, model, chip) groups."""
+    """Errors |ln(predicted / measured)| of one set of runs; ``macro``: mean over (source, model, chip) groups."""
 
     name: str
     runs: int
@@ -66,12 +66,14 @@ class ValidationSummary:
             else "with shipped constants"
         )
         lines = [
-            f"{self.predicted} of {self.rows} rows predicted ({self.predicted / max(self.rows, 1):.1%}), {how}; {self.constants} constants",
+            f"{self.predicted} of {self.rows} rows predicted ({self.predicted / max(self.rows, 1):.1%}), {how}; "
+            f"{self.constants} constants",
             "",
         ]
         if any(g.runs for g in self.by_era):
             lines.append(
-                f"{'group':34} {'runs':>6} {'groups':>6} {'macro':>8} {'mean':>8} {'median':>8} {'baseline':>9} {'in 80 %':>8} {'high/low':>8}"
+                f"{'group':34} {'runs':>6} {'groups':>6} {'macro':>8} {'mean':>8} {'median':>8} {'baseline':>9} "
+                f"{'in 80 %':>8} {'high/low':>8}"
             )
             for title, groups in (("", self.by_era), ("by kind of run", self.by_family), ("by source", self.by_source)):
                 if title:
