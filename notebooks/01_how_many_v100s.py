@@ -74,9 +74,9 @@ last_chips = int(chips[efficiency >= 0.5].max())
 # %% [markdown]
 # ## Where the time goes
 #
-# Two things can stop it. The gradient exchange takes as long on many chips as on few, and shows once the backward pass is
-# too short to hide it. And computing itself shrinks more slowly than the number of images: kernels on a handful of them
-# fill a chip badly, and their ramps and launches cost the same however little they do.
+# Two things can stop it. The gradient exchange takes as long on many chips as on few, and shows once the backward pass
+# is too short to hide it. And computing itself shrinks more slowly than the number of images: kernels on a handful of
+# them fill a chip badly, and their ramps and launches cost the same however little they do.
 
 # %%
 parts = ("compute", "data", "optimizer", "fixed")
@@ -103,9 +103,9 @@ for n, own, computing, exchange in zip(chips, images, compute_s, exposed_s, stri
 # ## By hand
 #
 # The exchange needs nothing but a few numbers. Every server must send and receive each gradient 2 (n - 1) / n times
-# through its network cards, and the library gets a fitted share of what they carry. The simulator's answer adds the call
-# and the latencies on the way. The backward pass is about two thirds of computing: while that takes longer than the
-# exchange, most of it hides.
+# through its network cards, and the library gets a fitted share of what they carry. The simulator's answer adds the
+# call and the latencies on the way. The backward pass is about two thirds of computing: while that takes longer than
+# the exchange, most of it hides.
 
 # %%
 job = resolve(PlanQuery(chips=1024, **question))
@@ -166,8 +166,8 @@ figure.update_layout(xaxis_title="chips", yaxis={"title": "images/s on one chip"
 display(figure)
 
 # %% [markdown]
-# The prediction loses less at scale than the largest runs did: their chips waited for input, for stragglers and for
-# each other, which is not modelled. Read the answer as what the machine allows.
+# Input, stragglers and transfers that slow each other are not modelled, and the largest runs lost more than the
+# prediction does. Read the answer as what the machine allows at best.
 
 # %% [markdown]
 # ## Answer

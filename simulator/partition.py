@@ -9,6 +9,7 @@ read one tensor more than forward.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,12 +158,12 @@ def _conv(rows: _Rows, block: int, op: Op) -> None:
     kind = WINOGRAD if winograd else CONV
     # Windows overlap: each pass reads and writes the images and the parameters once, not once per tap.
     elements = b * (in_pixels * op.c_in + op.m * op.c_out) + float(op.k) * op.n * op.batch
-    common = {"block": block, "kind": kind, "rate": 0, "batch": op.batch, "elements": elements}
-    rows.product(phase=FORWARD, m=b * op.m, n=op.n, k=padded_k, **common)
+    product = partial(rows.product, block=block, kind=kind, rate=0, batch=op.batch, elements=elements)
+    product(phase=FORWARD, m=b * op.m, n=op.n, k=padded_k)
     if op.input_needs_gradient:
         depth = op.m * op.n * op.k / (in_pixels * op.c_in / op.batch)
-        rows.product(phase=BACKWARD, m=b * in_pixels, n=op.c_in / op.batch, k=depth, **common)
-    rows.product(phase=BACKWARD, m=op.n, n=padded_k, k=b * op.m, **common)
+        product(phase=BACKWARD, m=b * in_pixels, n=op.c_in / op.batch, k=depth)
+    product(phase=BACKWARD, m=op.n, n=padded_k, k=b * op.m)
 
 
 def _attention(rows: _Rows, block: int, op: Op) -> None:

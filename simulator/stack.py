@@ -47,6 +47,8 @@ class Stack:
     that every tensor-parallel call costs per rank of its group when a pipeline is in use [s]. ``pipeline_stall_s``:
     what every micro-batch waits at full depth in pipelines of ``pipeline_stall_chips`` chips or more, or whose
     data-parallel ranks share nothing [s].
+    ``interleaves``: pipelines run the interleaved schedule with as many virtual stages as the blocks allow, unless
+    told.
     ``network_cards``: cards of a server that its collectives keep busy; 0: all.
     ``assumed_micro_batch`` and ``assumed_batch_tokens``: the program's own defaults where a run does not state its
     batch.
@@ -80,6 +82,7 @@ class Stack:
     pipeline_stall_s: float = 0.0
     pipeline_stall_chips: int = 0
     network_cards: int = 0
+    interleaves: bool = False
     assumed_micro_batch: int = 0
     assumed_batch_tokens: int = 0
     recompute: str = "none"

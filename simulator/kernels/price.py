@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .optable import ATTENTION, BACKWARD, CONV, PASSES, VECTOR, WINOGRAD, Floats, Ints, OpTable
 
@@ -68,6 +70,11 @@ def block_seconds(table: OpTable, rates: Rates, shape_context: Ints, blocks: int
     context = shape_context[table.shape]
     cell = (table.phase * shapes + table.shape) * blocks + table.block
     size = PASSES * shapes * blocks
-    device = np.bincount(cell, weights=kernel_seconds(table, rates, context), minlength=size)
-    host = np.bincount(cell, weights=table.launches * rates.host_s_per_launch[context], minlength=size)
-    return device.reshape(PASSES, shapes, blocks), host.reshape(PASSES, shapes, blocks)
+    device = np.bincount(cell, kernel_seconds(table, rates, context), size)
+    host = np.bincount(cell, table.launches * rates.host_s_per_launch[context], size)
+    # NumPy's stubs give sums of weights the type of counts.
+    return _floats(device).reshape(PASSES, shapes, blocks), _floats(host).reshape(PASSES, shapes, blocks)
+
+
+def _floats(values: NDArray[Any]) -> Floats:
+    return np.asarray(values, dtype=np.float64)

@@ -254,6 +254,10 @@ def _parallelism(
     micro_batches = max(1, round(global_batch / (dp * micro_batch)))
     virtual = _count(config, "virtual_stages") or 1
     blocks = workload.num_blocks
+    unstated = not config["virtual_stages"] and not config["schedule"]
+    if unstated and stack.interleaves and pp > 1 and micro_batches % pp == 0 and blocks % pp == 0:
+        virtual = blocks // pp
+        assumed.append(f"{virtual} virtual stages")
     if pp == 1 or virtual * pp > max(blocks, 1):
         virtual = 1
     schedule = "1f1b"

@@ -10,23 +10,29 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from ..calibration.fit import fit, owners_of
+from ..calibration.fit import Owners, fit, owners_of
 from ..calibration_data import FamilyRecord, Record, load
 from ..constants import Constants
 from ..kernels.optable import Floats
 from .baseline import baseline_step_s
-from .evaluate import job_table
+from .evaluate import JobTable, job_table
 from .rows import METRICS, RunJob, Unsupported, read_rows, resolve
 
 #: Groups are dealt to this many folds; each is predicted with constants fitted on the others.
-FOLDS: Final = 10
+FOLDS: Final = 20
+#: Tables with more runs than this are fitted fold by fold on all cores.
+_PARALLEL_FROM: Final = 1000
 #: How many groups' worth of the family's spread a stack's own spread is pulled by.
 _PULL: Final = 3.0
 OUTPUT_COLUMNS: Final = (
@@ -147,11 +153,10 @@ def cross_fit(table: Table, *, progress: Callable[[str], None] = lambda _: None)
     folds = np.array([fold_of(group) for group in groups])
     step = np.zeros(len(jobs))
     constants: dict[int, Constants] = {}
-    for fold in sorted(set(folds.tolist())):
+    for fold, fitted in _fit_folds(lowered, measured, owners, groups, folds):
         inside = folds == fold
-        result = fit(lowered.step_s, measured, owners, groups, weight=(~inside).astype(float))
-        constants[fold] = result.constants
-        step[inside] = lowered.step_s(result.constants)[inside]
+        constants[fold] = fitted
+        step[inside] = lowered.step_s(fitted)[inside]
         progress(f"fold {fold + 1} of {FOLDS}: {int(inside.sum())} runs predicted")
     return CrossFit(
         index=index,
@@ -160,6 +165,26 @@ def cross_fit(table: Table, *, progress: Callable[[str], None] = lambda _: None)
         measured_s=measured,
         fold_constants=constants,
     )
+
+
+def _fit_folds(
+    lowered: JobTable, measured: Floats, owners: Owners, groups: Sequence[object], folds: Floats
+) -> Iterator[tuple[int, Constants]]:
+    """Constants fitted without each fold, in the order of the folds; large tables use the machine's cores."""
+    numbers = sorted(set(folds.tolist()))
+    task = partial(_fit_without, lowered, measured, owners, groups, folds)
+    workers = min(os.cpu_count() or 1, len(numbers)) if len(measured) > _PARALLEL_FROM else 1
+    if workers == 1:
+        yield from zip(numbers, map(task, numbers), strict=True)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from zip(numbers, pool.map(task, numbers), strict=True)
+
+
+def _fit_without(
+    lowered: JobTable, measured: Floats, owners: Owners, groups: Sequence[object], folds: Floats, fold: int
+) -> Constants:
+    return fit(lowered.step_s, measured, owners, groups, weight=(folds != fold).astype(float)).constants
 
 
 def fit_all(table: Table) -> Constants:

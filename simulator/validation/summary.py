@@ -63,7 +63,7 @@ class ValidationSummary:
         how = (
             "cross-fitted (each source x model x chip group predicted without it)"
             if self.held_out
-            else "with shipped constants"
+            else "with shipped constants (fitted on the open corpus: errors on rows of it are in-sample)"
         )
         lines = [
             f"{self.predicted} of {self.rows} rows predicted ({self.predicted / max(self.rows, 1):.1%}), {how}; "

@@ -1,0 +1,124 @@
+"""How fast the program is, against something that ran on the same machine a moment before or after.
+
+Not part of the tests: ``python -m pytest tests/benchmarks -q -s``. Every figure is a ratio, so that a slow or busy
+machine changes none; bounds are loose, and what is printed is the result.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import simpy
+
+from simulator.analytic import batch, step_times
+from simulator.calibration_data import load_constants
+from simulator.composition import bound
+from simulator.events import simulate
+from simulator.lowering import lower, lower_columns
+from simulator.memory import memory_byte
+from simulator.planner import resolve
+from simulator.query import PlanQuery
+from simulator.search import legal
+
+STRATEGIES = 20_000
+SAMPLE = 60
+
+
+def seconds(work, repeat=1):
+    """CPU time of the quickest of some runs, and the last result."""
+    best, result = float("inf"), None
+    for _ in range(repeat):
+        begin = time.process_time()
+        result = work()
+        best = min(best, time.process_time() - begin)
+    return best, result
+
+
+def priced(job, columns, constants):
+    """Every step of a search over given columns, from counts to picoseconds, memory included."""
+    zeros = np.zeros(len(columns["tp"]), np.int64)
+    memory_byte(job.workload, job.context, columns)
+    return step_times(
+        batch(lower_columns(job.workload, job.context, columns, shard_ranks=zeros, parameter_servers=zeros), constants)
+    )
+
+
+def test_twenty_thousand_strategies_against_one_at_a_time():
+    constants = load_constants()
+    jobs = [
+        resolve(PlanQuery(model="gpt3-175b", system="selene", chips=chips, global_batch=size))
+        for chips, size in ((1920, 7680), (1024, 15360))
+    ]
+    found = [legal(j.workload, j.context.cluster, j.context.stack, j.chips, j.query.global_batch) for j in jobs]
+    rest = STRATEGIES - len(found[0])
+    sets = [found[0], found[1].take(np.arange(rest))]
+    assert sum(map(len, sets)) == STRATEGIES
+    all_s, times = seconds(lambda: [priced(j, s.columns, constants) for j, s in zip(jobs, sets, strict=True)])
+
+    chosen = np.linspace(0, len(sets[0]) - 1, SAMPLE).astype(int)
+
+    def one_at_a_time():
+        totals = []
+        for index in chosen:
+            strategy = sets[0].parallelism(int(index))
+            totals.append(
+                bound(batch(lower(jobs[0].workload, jobs[0].context, [strategy]), constants).spec(0)).total_ps
+            )
+        return totals
+
+    sample_s, totals = seconds(one_at_a_time)
+    assert totals == times[0].total_ps[chosen].tolist()
+    ratio = (sample_s / SAMPLE) / (all_s / STRATEGIES)
+    print(f"\n{STRATEGIES:,} strategies at once: {ratio:,.0f} times as fast a strategy as one at a time")
+    assert ratio > 20
+
+
+def waits_only(stages, waits):
+    """The smallest SimPy program that does the same waits: every stage one process, one wait for each pass."""
+    env = simpy.Environment()
+
+    def stage():
+        for _ in range(waits):
+            yield env.timeout(7)
+
+    for _ in range(stages):
+        env.process(stage())
+    env.run()
+    return env.now
+
+
+@pytest.mark.parametrize(("pp", "virtual_stages"), [(16, 1), (8, 12)])
+def test_events_against_the_smallest_simpy_program(pp, virtual_stages):
+    pins = (("tp", 8), ("pp", pp), ("micro_batch", 1), ("virtual_stages", virtual_stages), ("recompute", "full"))
+    job = resolve(PlanQuery(model="gpt3-175b", system="selene", chips=1024, global_batch=1536, fixed=pins))
+    found = legal(job.workload, job.context.cluster, job.context.stack, 1024, 1536, dict(pins))
+    spec = batch(lower(job.workload, job.context, [found.parallelism(0)]), load_constants()).spec(0)
+    waits = 2 * spec.micro_batches * spec.virtual_stages
+    events_s, _ = seconds(lambda: simulate(spec), repeat=3)
+    smallest_s, _ = seconds(lambda: waits_only(len(spec.stages), waits), repeat=3)
+    ratio = events_s / smallest_s
+    print(f"\n{len(spec.stages) * waits:,} passes, {spec.schedule}: {ratio:.2f} times the smallest program")
+    assert ratio < 6
+
+
+def cpu_of(*command):
+    """CPU time of the quickest of five runs of a program [s]."""
+    best = float("inf")
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""})
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return best
+
+
+def test_help_against_importing_click():
+    # The program's first page may cost little more than the library that prints it: nothing heavy is imported for it.
+    help_s = cpu_of(sys.executable, "-c", "from simulator.cli import main; main()", "--help")
+    click_s = cpu_of(sys.executable, "-c", "import click")
+    print(f"\ntrainyard --help: {help_s / click_s:.2f} times the CPU time of `import click`")
+    assert help_s < 2.5 * click_s
