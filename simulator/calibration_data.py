@@ -145,7 +145,7 @@ def row_ranges(rows: Iterable[int]) -> str:
 def to_toml(*, name: str, constants: Constants, record: Record, fitted_on: Mapping[str, str]) -> str:
     """A calibration as the text of its file; the same values give the same bytes."""
     lines = [
-        f"# Fitted constants of calibration {name!r}. Made by `trainyard calibrate-runs`; do not edit by hand.",
+        f"# Fitted constants of calibration {name!r}. Made by `python -m simulator.calibration RUNS.csv`.",
         "schema = 1",
         "",
     ]

@@ -61,6 +61,7 @@ class Lowered:
     backward_calls: Ints
     backward_byte: Floats
     parameters: Floats
+    shared_parameters: Floats
     context_byte: Floats
     repeats: Ints
     boundary_byte: Floats  # (K,)
@@ -91,6 +92,12 @@ class Lowered:
         """Context of every strategy; shape (S,)."""
         return self.shape_context[self.shape]
 
+    @property
+    def held_parameters(self) -> Floats:
+        """Parameters of one rank in ONE repeat of every block, a tied table once per stage; shape (S, G)."""
+        one_stage = (self.pp == 1)[:, None]
+        return np.asarray(self.parameters[self.shape] - np.where(one_stage, self.shared_parameters[self.shape], 0.0))
+
 
 _ABOVE_SHAPES: Final = ("shape_context", "shape_tp", "shape_cp", "shape_sequence_parallel", "boundary_byte")
 _PER_BLOCK: Final = (
@@ -99,6 +106,7 @@ _PER_BLOCK: Final = (
     "backward_calls",
     "backward_byte",
     "parameters",
+    "shared_parameters",
     "context_byte",
     "repeats",
 )
@@ -168,7 +176,8 @@ def lower_columns(
         shape_context=np.zeros(count, np.int64), shape_tp=shapes.tp, shape_cp=shapes.cp,
         shape_sequence_parallel=shapes.sequence_parallel, forward_calls=messages.forward_calls,
         forward_byte=messages.forward_byte, backward_calls=messages.backward_calls,
-        backward_byte=messages.backward_byte, parameters=messages.parameters, context_byte=messages.context_byte,
+        backward_byte=messages.backward_byte, parameters=messages.parameters,
+        shared_parameters=messages.shared_parameters, context_byte=messages.context_byte,
         repeats=np.tile(repeats, (count, 1)), boundary_byte=messages.boundary_byte,
         shape=shape, tp=columns["tp"], pp=pp, dp=columns["dp"], cp=columns["cp"],
         micro_batches=columns["micro_batches"], virtual_stages=columns["virtual_stages"], schedule=columns["schedule"],
@@ -184,6 +193,11 @@ def stage_repeats(repeats: Ints, pp: Ints) -> Ints:
     The one block kind with the most repeats is spread over the stages; what stands before it goes to the first
     stage, what stands after it to the last. Where the stages do not divide the blocks evenly the first and last stage
     hold one fewer if that makes it even (embedding and head balance them), else the middle stages hold the ceiling.
+    Where the ceiling is more than there is, middle stages hold the floor if the two ends can take the rest without
+    holding more than the ceiling, else the ends share what the middle stages leave.
+
+    Leaves out: middle stages that differ. Where neither fits (11 blocks on 8 stages) the middle stages hold a block or
+    more too many between them; the pace, the ceiling, is right.
     """
     spread = int(np.argmax(repeats))
     blocks = int(repeats[spread])
@@ -198,9 +212,15 @@ def stage_repeats(repeats: Ints, pp: Ints) -> Ints:
     middle = np.where(trimmed, ceiling, np.where(blocks % pp == 0, even, ceiling))
     ends = np.where(pp == 1, blocks, np.where(trimmed, middle - 1, middle))
     rest = blocks - ends - middle * np.maximum(pp - 2, 0)
+    few = rest < 0
+    if few.any():
+        middle = np.where(few & (blocks % pp <= 2), even, middle)
+        left = np.maximum(blocks - middle * (pp - 2), 0)
+        ends = np.where(few, -(-left // 2), ends)
+        rest = np.where(few, left // 2, rest)
     result[:, 0, spread] = ends
     result[:, 1, spread] = np.where(pp > 2, middle, 0)
-    result[rows, 2, spread] = np.where(pp > 1, np.maximum(rest, 0), 0)
+    result[rows, 2, spread] = np.where(pp > 1, rest, 0)
     return result
 
 

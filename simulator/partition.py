@@ -75,11 +75,15 @@ class _Rows:
     def product(
         self, *, block: int, phase: int, kind: int, rate: int, batch: Floats | float, m: Floats | float,
         n: Floats | float, k: Floats | float, extra_byte: Floats | float = 0.0, elements: Floats | None = None,
+        useful: Floats | float = 1.0,
     ) -> None:  # fmt: skip
-        """One matrix product: its waste on this chip, its operands' traffic (``elements`` where operands overlap)."""
+        """One matrix product: its waste on this chip, its operands' traffic (``elements`` where operands overlap).
+
+        ``useful`` is the share of the product that is nominal work, the rest being padding.
+        """
         ones = np.ones(len(self.shapes))
         batch, m, n, k = ones * batch, ones * m, ones * n, ones * k
-        flop = 2.0 * batch * m * n * k
+        flop = 2.0 * batch * m * n * k * useful
         if self.chip.matrix_tile is not None and self.chip.kind == "systolic":
             work = systolic_flop(batch=batch, m=m, n=n, k=k, side=float(self.chip.matrix_tile[0]))
         else:
@@ -159,11 +163,12 @@ def _conv(rows: _Rows, block: int, op: Op) -> None:
     # Windows overlap: each pass reads and writes the images and the parameters once, not once per tap.
     elements = b * (in_pixels * op.c_in + op.m * op.c_out) + float(op.k) * op.n * op.batch
     product = partial(rows.product, block=block, kind=kind, rate=0, batch=op.batch, elements=elements)
-    product(phase=FORWARD, m=b * op.m, n=op.n, k=padded_k)
+    useful = float(op.k) / padded_k
+    product(phase=FORWARD, m=b * op.m, n=op.n, k=padded_k, useful=useful)
     if op.input_needs_gradient:
         depth = op.m * op.n * op.k / (in_pixels * op.c_in / op.batch)
         product(phase=BACKWARD, m=b * in_pixels, n=op.c_in / op.batch, k=depth)
-    product(phase=BACKWARD, m=op.n, n=padded_k, k=b * op.m)
+    product(phase=BACKWARD, m=op.n, n=padded_k, k=b * op.m, useful=useful)
 
 
 def _attention(rows: _Rows, block: int, op: Op) -> None:
@@ -233,7 +238,7 @@ class BlockMessages:
 
     ``forward_calls`` counts the tensor-parallel all-reduces of a block's forward pass and ``forward_byte`` their
     size each [B] (the mean where they differ); ``backward_*`` likewise. ``parameters`` is what one rank holds of a
-    block. ``boundary_byte`` has shape (shapes,): activations at a stage boundary [B].
+    block, ``shared_parameters`` what of it an earlier block holds too (a tied table, on one stage). ``boundary_byte`` has shape (shapes,): activations at a stage boundary [B].
     """
 
     forward_calls: Ints
@@ -241,6 +246,7 @@ class BlockMessages:
     backward_calls: Ints
     backward_byte: Floats
     parameters: Floats
+    shared_parameters: Floats
     boundary_byte: Floats
     context_byte: Floats
 
@@ -278,10 +284,14 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
         forward_calls[:, block], backward_calls[:, block] = forward * split, backward * split
         forward_byte[:, block] = recipe.storage_byte * tokens * (width_forward / forward if forward else 0.0)
         backward_byte[:, block] = recipe.storage_byte * tokens * (width_backward / backward if backward else 0.0)
+    shared = zero.copy()
+    # A tied head multiplies by the embedding's table: one tensor where both stand on one stage.
+    shared[:, -1] = workload.tied_parameters / shapes.tp
     hidden = float(workload.hyper.get("hidden", 0) or 0)
     boundary = recipe.storage_byte * tokens * hidden / np.where(shapes.sequence_parallel, shapes.tp, 1.0)
     return BlockMessages(
         forward_calls=forward_calls, forward_byte=forward_byte, backward_calls=backward_calls,
-        backward_byte=backward_byte, parameters=parameters, boundary_byte=np.asarray(boundary),
+        backward_byte=backward_byte, parameters=parameters, shared_parameters=shared,
+        boundary_byte=np.asarray(boundary),
         context_byte=np.where((shapes.cp > 1)[:, None], context_byte, 0.0),
     )  # fmt: skip

@@ -253,7 +253,7 @@ def _gradients(lowered: Lowered, network: Network) -> tuple[Floats, Floats, Floa
     shard_group = Group(ranks=limit, stride=stride)
     fabric, shard_fabric = network.fabric(context, group), network.fabric(context, shard_group)
     wide, shard_wide = (_column(f) for f in (fabric, shard_fabric))
-    parameters = lowered.parameters[lowered.shape] * (~lowered.frozen)[:, None]
+    parameters = lowered.held_parameters * (~lowered.frozen)[:, None]
     gradient = parameters * gradient_byte[:, None]
     # Small blocks travel together: each pays its share of a bucket's latency.
     message = np.maximum(gradient, bucket)
@@ -262,7 +262,7 @@ def _gradients(lowered: Lowered, network: Network) -> tuple[Floats, Floats, Floa
     whole = all_reduce_s(message_byte=message, group=_wide(group), fabric=wide)
     scattered = all_gather_s(message_byte=message, group=_wide(group), fabric=wide)
     reduce_s = fused * np.where(sharded, scattered, whole) * scale[:, None]
-    held = lowered.parameters[lowered.shape] * storage_byte[:, None]
+    held = lowered.held_parameters * storage_byte[:, None]
     gather_s = all_gather_s(message_byte=held, group=_wide(shard_group), fabric=shard_wide) * scale[:, None]
     stage = np.einsum("srg,sg->sr", lowered.repeat.astype(float), parameters)
     stage_byte = stage * gradient_byte[:, None]
@@ -304,7 +304,7 @@ def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
             for c in lowered.contexts
         ]
     )[context]
-    stage = np.einsum("srg,sg->sr", lowered.repeat.astype(float), lowered.parameters[lowered.shape])
+    stage = np.einsum("srg,sg->sr", lowered.repeat.astype(float), lowered.held_parameters)
     ranks = (lowered.dp * lowered.cp).astype(float)
     limit = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
     shards = np.where(lowered.sharding > 0, limit, 1.0)

@@ -1,8 +1,8 @@
 """The generated blocks of README.md: every figure there comes from a command or from the stored record.
 
     python tests/readme_blocks.py             write the blocks anew, from what ships
-    python tests/readme_blocks.py RUNS.csv    first hold out every group of the whole corpus anew (minutes) and store
-                                              the record, then write the blocks
+    python tests/readme_blocks.py RUNS.csv    first fit the calibration and its held-out record anew from the whole
+                                              corpus (minutes; `python -m simulator.calibration`), then write the blocks
     python tests/readme_blocks.py --check     write nothing; exit 1 where README.md is behind
 
 A block stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->``; `BLOCKS` says how each is made.
@@ -14,6 +14,7 @@ import difflib
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -262,24 +263,11 @@ def refreshed(text: str) -> str:
     return text
 
 
-def hold_out(corpus: Path) -> None:
-    """Hold out every group of the corpus and store the record beside the calibration."""
-    from importlib.resources import as_file, files
-
-    from simulator.validation import predict_runs
-    from simulator.validation.record_files import shipped_rows, write_record
-    from simulator.validation.summary import summarise
-
-    result = predict_runs(corpus, held_out=True, progress=lambda text: print(text, file=sys.stderr))
-    with as_file(files("simulator") / "data" / "calibrations") as folder:
-        write_record(result, summarise(result), folder, shipped_rows())
-
-
 def main(arguments: Sequence[str]) -> int:
     """Write or check the blocks; see the head of this file."""
     check = "--check" in arguments
     for corpus in (a for a in arguments if a != "--check"):
-        hold_out(Path(corpus))
+        subprocess.run([sys.executable, "-m", "simulator.calibration", corpus], check=True, stdout=sys.stderr)
     before = README.read_text(encoding="utf-8")
     after = refreshed(before)
     if check:

@@ -212,7 +212,7 @@ def _precision(config: Mapping[str, str], chip: str, stack: Stack, assumed: list
         # Submissions to benchmarks use what is fastest; tables that do not say used their framework's default.
         fast = (
             re.search(r"MLPerf|FleetX|DAWNBench|Yamazaki|1903.12650|aws-samples|Hacker News", config["source"])
-            or int(config["year"] or 0) >= 2019
+            or (int(config["year"] or 0) >= 2019 and "byteps" not in config["source"])
         )
         word = "fp16_mixed" if fast and peaks.get("fp16", 0) > 3 * peaks.get("fp32", 1e30) else "fp32"
     assumed.append(f"precision {word}")
@@ -254,9 +254,11 @@ def _parallelism(
     micro_batches = max(1, round(global_batch / (dp * micro_batch)))
     virtual = _count(config, "virtual_stages") or 1
     blocks = workload.num_blocks
-    unstated = not config["virtual_stages"] and not config["schedule"]
-    if unstated and stack.interleaves and pp > 1 and micro_batches % pp == 0 and blocks % pp == 0:
-        virtual = blocks // pp
+    interleaved = config["schedule"].startswith("interleaved")
+    unstated = not config["virtual_stages"] and (interleaved or not config["schedule"])
+    balanced = blocks % pp == 0 or (blocks + 2) % pp == 0
+    if unstated and (interleaved or stack.interleaves) and pp > 1 and micro_batches % pp == 0 and balanced:
+        virtual = -(-blocks // pp)
         assumed.append(f"{virtual} virtual stages")
     if pp == 1 or virtual * pp > max(blocks, 1):
         virtual = 1

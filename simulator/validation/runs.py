@@ -364,6 +364,11 @@ def validate_runs(
             held_out=False,
             constants=len(shipped.constants.values),
         )
+    return predict_runs_held_out(table, progress=progress)
+
+
+def predict_runs_held_out(table: Table, *, progress: Callable[[str], None] = lambda _: None) -> ValidationResult:
+    """Predict every row of a table with constants fitted without the row's group."""
     crossed = cross_fit(table, progress=progress)
     record = record_of(table, crossed)
     step: dict[int, float] = {}

@@ -56,7 +56,7 @@ def batch_of(rows: list[Strategy]) -> StepBatch:
         shape_context=np.zeros(1, np.int64), shape_tp=np.ones(1), shape_cp=np.ones(1),
         shape_sequence_parallel=np.zeros(1, bool), forward_calls=per_shape.astype(np.int64), forward_byte=per_shape,
         backward_calls=per_shape.astype(np.int64), backward_byte=per_shape, parameters=per_shape,
-        context_byte=per_shape, repeats=per_shape.astype(np.int64), boundary_byte=np.zeros(1),
+        shared_parameters=per_shape, context_byte=per_shape, repeats=per_shape.astype(np.int64), boundary_byte=np.zeros(1),
         shape=np.zeros(count, np.int64), tp=one, pp=pp, dp=one, cp=one, micro_batches=column("micro_batches"),
         virtual_stages=column("virtual_stages"), schedule=np.array([SCHEDULES.index(row.schedule) for row in rows]),
         recompute=0 * one, sharding=0 * one, shard_ranks=0 * one,

@@ -59,7 +59,7 @@ def batch_of(rows, blocks):
         shape_tp=floats,
         shape_cp=floats,
         shape_sequence_parallel=np.zeros(0, bool),
-        **dict.fromkeys(("forward_byte", "backward_byte", "parameters", "context_byte"), none),
+        **dict.fromkeys(("forward_byte", "backward_byte", "parameters", "shared_parameters", "context_byte"), none),
         **{name: none.astype(np.int64) for name in ("forward_calls", "backward_calls", "repeats")},
         boundary_byte=floats,
         shape=ints,
