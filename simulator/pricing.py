@@ -217,15 +217,15 @@ def _tensor(
     context = lowered.shape_context
     group = Group(ranks=lowered.shape_tp, stride=np.ones_like(lowered.shape_tp))
     fabric = network.fabric(context, group)
-    wide = Fabric(**{name: getattr(fabric, name)[:, None] for name in Fabric.__dataclass_fields__})
-    wide_group = Group(ranks=group.ranks[:, None], stride=group.stride[:, None])
+    wide, wide_group = _column(fabric), _wide(group)
     scale = network.scale[context][:, None]
     share = np.array([constants.get("tensor_exposed") if c.stack.tensor_overlap else 1.0 for c in lowered.contexts])
     exposed = share[context][:, None]
     # Context parallelism passes keys and values round its ring, forward once and backward twice, under attention.
     cp = lowered.shape_cp
-    ring = Group(ranks=cp[:, None], stride=lowered.shape_tp[:, None])
-    context_s = all_gather_s(message_byte=lowered.context_byte, group=ring, fabric=wide) * scale
+    ring = Group(ranks=cp, stride=lowered.shape_tp)
+    ring_fabric = _column(network.fabric(context, ring))
+    context_s = all_gather_s(message_byte=lowered.context_byte, group=_wide(ring), fabric=ring_fabric) * scale
     results = []
     for calls, byte, compute, rounds in (
         (lowered.forward_calls, lowered.forward_byte, forward, 1.0),
@@ -233,7 +233,9 @@ def _tensor(
     ):
         exchange = calls * all_reduce_s(message_byte=byte, group=wide_group, fabric=wide) * scale
         hidden = np.minimum(exchange * (1.0 - exposed), compute)
-        context_exposed = np.maximum(rounds * context_s * constants.get("tensor_exposed"), rounds * context_s - compute)
+        # Compute hides one exchange at a time.
+        left, ring_s = compute - hidden, rounds * context_s
+        context_exposed = np.maximum(ring_s * constants.get("tensor_exposed"), ring_s - left)
         results.append(np.asarray(exchange - hidden + context_exposed))
     return results[0], results[1]
 

@@ -14,7 +14,7 @@ from ..cluster import Cluster, build_cluster
 _SERVER_OF_CHIP: Final = {
     "k80-gk210": "p2.16xlarge", "p100-sxm2": "dgx1-p100", "p100-pcie-16gb": "pcie-p100",
     "v100-sxm2-16gb": "dgx1-v100-16gb", "v100-sxm2-32gb": "dgx1-v100", "a100-sxm4-40gb": "dgx-a100-40gb",
-    "a100-sxm4-80gb": "dgx-a100", "h100-sxm5": "dgx-h100", "h100-sxm5-96gb": "dgx-h100",
+    "a100-sxm4-80gb": "dgx-a100", "h100-sxm5": "dgx-h100", "nvidia-h100-96gb-hbm2e": "dgx-h100",
     "tpu-v2": "tpu-v2-8", "tpu-v3": "tpu-v3-8",
 }  # fmt: skip
 
@@ -24,7 +24,7 @@ _DEFAULT_NETWORK: Final = {
     "p100-pcie-16gb": (100.0, "infiniband-edr"),
     "v100-sxm2-16gb": (100.0, "infiniband-edr"), "v100-sxm2-32gb": (400.0, "infiniband-edr"),
     "a100-sxm4-40gb": (1600.0, "infiniband-hdr"), "a100-sxm4-80gb": (1600.0, "infiniband-hdr"),
-    "h100-sxm5": (3200.0, "infiniband-ndr"), "h100-sxm5-96gb": (3200.0, "roce"),
+    "h100-sxm5": (3200.0, "infiniband-ndr"), "nvidia-h100-96gb-hbm2e": (3200.0, "roce"),
 }  # fmt: skip
 
 

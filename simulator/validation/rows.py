@@ -48,6 +48,10 @@ _SHARDING: Final[Mapping[str, str]] = {
 _RECOMPUTE: Final[Mapping[str, str]] = {"none": "none", "selective": "selective", "full": "full"}
 
 
+#: Variants that a bare name never means; a row must state their memory.
+_ONLY_BY_MEMORY: Final = ("nvidia-h100-96gb-hbm2e",)
+
+
 class Unsupported(ValueError):  # noqa: N818 (a verdict on a row, no error of the program)
     """A row that cannot be predicted; the message is the reason."""
 
@@ -191,7 +195,7 @@ def _chip(config: Mapping[str, str], assumed: list[str]) -> str:
     if len(found) == 1:
         return found[0]
     # A bare name in a table of servers is the module form unless the row says PCIe; of capacities the larger is later.
-    modules = [c for c in found if "pcie" not in c]
+    modules = [c for c in found if "pcie" not in c and c not in _ONLY_BY_MEMORY]
     choice = (modules or list(found))[-1 if int(config["year"] or 0) >= 2022 else 0]
     assumed.append(f"chip {choice} of {', '.join(found)}")
     return choice

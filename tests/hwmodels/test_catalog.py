@@ -89,7 +89,7 @@ def test_match_shows_every_variant() -> None:
         ("V100-32GB", 32.0, "", ("v100-sxm2-32gb",)),
         ("V100-SXM3", 32.0, "", ()),
         ("H100", 80.0, "NVLink4/NVSwitch", ("h100-sxm5",)),
-        ("H100", 96.0, "", ()),
+        ("H100", 96.0, "", ("nvidia-h100-96gb-hbm2e",)),
         ("H100 SXM5 80GB", None, "", ("h100-sxm5",)),
         ("NVIDIA H100 80GB HBM3", None, "", ("h100-sxm5",)),
         ("H200", 141.0, "", ()),
