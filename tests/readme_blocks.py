@@ -16,6 +16,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from typing import NamedTuple
 from click.testing import CliRunner
 
 from simulator.calibration_data import load_constants
-from simulator.validation.record_files import HeldOut, recorded_groups, recorded_runs
+from simulator.validation.record_files import HeldOut, recorded_coverage, recorded_groups, recorded_runs
 
 README = Path(__file__).parents[1] / "README.md"
 #: Stands for lines of a command's output that README leaves out.
@@ -123,7 +124,17 @@ def record() -> str:
             f"| {f'**{name}**' if kind == 'all' else name} | {group.runs:,} | {group.groups} | {group.macro:.1%} | "
             f"{group.median:.1%} | {_percent(group.baseline_macro)} | {_percent(group.held)} | {group.width:.2f} |"
         )
-    return "\n".join([*lines, "", f"Fitted constants: {len(load_constants().values)} for all runs together."])
+    count = recorded_coverage()
+    total = sum(count.values())
+    covered = (
+        f"The corpus has {total:,} published rows. {count['predicted']:,} can be predicted; the table counts one row "
+        "of each run, without those that contradict themselves. The others are refused, each with its reason: "
+        f"{count['another metric']:,} measure something else than a step (memory, time to a target), "
+        f"{count['unknown model']:,} have a model and {count['unknown chip']:,} a chip that does not ship, "
+        f"{count['other']:,} lack something else. {len(load_constants().values)} fitted constants serve all runs "
+        "together."
+    )
+    return "\n".join([*lines, "", *textwrap.wrap(covered, 120)])
 
 
 def _percent(value: float | None) -> str:

@@ -1,7 +1,8 @@
 """The cross-fitted record as it ships: how far off every kind of run was, and every shipped run's held-out prediction.
 
-Two tables in ``simulator/data/calibrations``, made together from the whole measured corpus: ``record_groups.csv``
-(errors by kind of run and by era, beside the baseline's) and ``record.csv`` (one held-out prediction for each row of
+Three tables in ``simulator/data/calibrations``, made together from the whole measured corpus: ``record_groups.csv``
+(errors by kind of run and by era, beside the baseline's), ``record_coverage.csv`` (how many rows were predicted, how
+many refused for want of what) and ``record.csv`` (one held-out prediction for each row of
 ``simulator/data/measured_runs.csv``, in the row's own unit). README's tables come from them without a refit.
 """
 
@@ -15,11 +16,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from .runs import ValidationResult
+from .runs import Table, ValidationResult
 from .summary import GroupError, ValidationSummary
 
 GROUPS_FILE: Final = "record_groups.csv"
+COVERAGE_FILE: Final = "record_coverage.csv"
 RUNS_FILE: Final = "record.csv"
+#: What a reason for refusing a row begins with, and what it comes to.
+_REFUSED: Final[Mapping[str, str]] = {
+    "metric ": "another metric", "chip ": "unknown chip", "model ": "unknown model",
+}  # fmt: skip
 _GROUP_COLUMNS: Final = (
     "set", "name", "runs", "groups", "macro", "mean", "median", "baseline_macro", "held", "width",
 )  # fmt: skip
@@ -47,7 +53,7 @@ class HeldOut:
 
 
 def record_tables(result: ValidationResult, summary: ValidationSummary, shipped: Iterable[str]) -> tuple[str, str]:
-    """Text of both tables, (groups, runs), from a held-out validation of the corpus.
+    """Text of two of the tables, (groups, runs), from a held-out validation of the corpus.
 
     Parameters
     ----------
@@ -84,10 +90,20 @@ def record_tables(result: ValidationResult, summary: ValidationSummary, shipped:
     return _csv(_GROUP_COLUMNS, lines), _csv(_RUN_COLUMNS, runs)
 
 
+def coverage(table: Table) -> Mapping[str, int]:
+    """Rows of a table by what became of them: "predicted", or what they were refused for."""
+    counts = {"predicted": len(table.jobs), **dict.fromkeys(_REFUSED.values(), 0), "other": 0}
+    for reason in table.refused.values():
+        counts[next((word for begin, word in _REFUSED.items() if reason.startswith(begin)), "other")] += 1
+    return counts
+
+
 def write_record(result: ValidationResult, summary: ValidationSummary, folder: Path, shipped: Iterable[str]) -> None:
-    """Write both tables into a calibrations folder."""
+    """Write the three tables into a calibrations folder."""
     groups, runs = record_tables(result, summary, shipped)
     (folder / GROUPS_FILE).write_text(groups, encoding="utf-8", newline="")
+    rows = _csv(("rows", "number"), coverage(result.table).items())
+    (folder / COVERAGE_FILE).write_text(rows, encoding="utf-8", newline="")
     (folder / RUNS_FILE).write_text(runs, encoding="utf-8", newline="")
 
 
@@ -104,6 +120,11 @@ def recorded_groups() -> tuple[tuple[str, GroupError], ...]:
         )
         for line in _read("calibrations", GROUPS_FILE)
     )  # fmt: skip
+
+
+def recorded_coverage() -> Mapping[str, int]:
+    """Rows of the corpus by what became of them, as `coverage`."""
+    return {line["rows"]: int(line["number"]) for line in _read("calibrations", COVERAGE_FILE)}
 
 
 def recorded_runs() -> Mapping[str, HeldOut]:

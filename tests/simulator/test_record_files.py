@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from simulator.validation import predict_runs
-from simulator.validation.record_files import GROUPS_FILE, RUNS_FILE, record_tables, recorded_runs, write_record
+from simulator.validation.record_files import (
+    COVERAGE_FILE,
+    GROUPS_FILE,
+    RUNS_FILE,
+    record_tables,
+    recorded_runs,
+    write_record,
+)
 from simulator.validation.summary import summarise
 
 
@@ -29,7 +36,11 @@ def test_every_shipped_row_has_a_line_and_every_set_its_errors(held_out, tmp_pat
     write_record(result, summarise(result), tmp_path, numbers)
     runs = list(csv.DictReader(io.StringIO((tmp_path / RUNS_FILE).read_text(encoding="utf-8"))))
     groups = list(csv.DictReader(io.StringIO((tmp_path / GROUPS_FILE).read_text(encoding="utf-8"))))
+    covered = dict(csv.reader(io.StringIO((tmp_path / COVERAGE_FILE).read_text(encoding="utf-8"))))
     assert [line["row"] for line in runs] == numbers
+    assert covered.pop("rows") == "number"
+    assert covered.pop("predicted") == "30"
+    assert set(covered.values()) == {"0"}
     assert all(float(line["low"]) < float(line["predicted"]) < float(line["high"]) for line in runs)
     assert groups[0]["set"] == "all"
     assert int(groups[0]["runs"]) == sum(int(g["runs"]) for g in groups if g["set"] == "kind") == len(numbers)

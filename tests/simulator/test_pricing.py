@@ -1,0 +1,311 @@
+"""Durations of lowered jobs, by hand where they can be worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from simulator.cluster import system
+from simulator.constants import SPECS, Constants, key_of
+from simulator.lowering import Context, Lowered, join, lower
+from simulator.parallelism import Parallelism
+from simulator.pricing import Durations, gradient_byte_of, network_of, price, product_fraction, storage_word, ticks
+from simulator.stack import Stack, stack
+from workloads.optimizer import optimizer
+from workloads.precision import recipe
+from workloads.transformer import transformer
+from workloads.workload import Workload
+
+TP_BYTE = 2.0 * 1024 * 1024  # one sequence's activations in bf16
+OUT_BYTE_PER_S, UP_BYTE_PER_S = 200e9, 300e9
+#: Wires of exactly their nominal rate and no latency, so that a volume law can be checked by hand.
+IDEAL = Constants(
+    values={
+        "call_s": 1e-300, key_of("efficiency", "nvlink3-switch"): 1.0, key_of("efficiency", "infiniband-hdr"): 1.0,
+        key_of("latency_scale", "nvlink3-switch"): 1e-300, key_of("latency_scale", "infiniband-hdr"): 1e-300,
+    }
+)  # fmt: skip
+
+
+def gpt(*, tied: bool = True, **changes: int) -> Workload:
+    sizes = {"layers": 8, "hidden": 1024, "heads": 16, "vocab": 51200, "seq_len": 1024} | changes
+    return transformer(name="gpt small", tied_embeddings=tied, **sizes)
+
+
+def software(**changes: object) -> Stack:
+    """A stack that overlaps nothing, whose gradients go after the passes, without a host that could be late."""
+    plain: dict[str, object] = {
+        "gradient_exchange": "after", "bucket_byte": 0.0, "graph_capture": True, "tensor_overlap": False,
+        "send_overlap": False, "pipelined_call_host_s": 0.0, "pipeline_stall_s": 0.0, "gradient_byte": 0.0,
+    }  # fmt: skip
+    return replace(stack("megatron-lm-2021"), **(plain | changes))  # type: ignore[arg-type]
+
+
+def context(**changes: object) -> Context:
+    cluster = system("selene").cluster
+    assert (cluster.out_byte_per_s, cluster.up_byte_per_s[8]) == (OUT_BYTE_PER_S, UP_BYTE_PER_S)
+    return Context(
+        cluster=cluster, stack=software(**changes), recipe=recipe("bf16_mixed"), optimizer=optimizer("adam")
+    )
+
+
+def strategy(**parts: object) -> Parallelism:
+    return Parallelism(**({"global_batch": 64} | parts))  # type: ignore[arg-type]
+
+
+def priced(
+    *strategies: Parallelism, workload: Workload | None = None, constants: Constants = IDEAL,
+    shard_ranks: tuple[int, ...] | None = None, frozen: bool = False, **changes: object,
+) -> Durations:  # fmt: skip
+    lowered = lower(workload or gpt(), context(**changes), strategies, shard_ranks=shard_ranks, frozen=frozen)
+    return price(lowered, constants)
+
+
+def test_full_recomputation_adds_one_forward_pass_and_its_exchange() -> None:
+    durations = priced(strategy(tp=2), strategy(tp=2, recompute="full"))
+    assert durations.backward_s[1] == pytest.approx(durations.backward_s[0] + durations.forward_s[0])
+    assert durations.backward_tensor_s[1] == pytest.approx(
+        durations.backward_tensor_s[0] + durations.forward_tensor_s[0]
+    )
+    assert np.array_equal(durations.forward_s[0], durations.forward_s[1])
+
+
+def test_selective_recomputation_adds_less_than_a_forward_pass_and_only_to_blocks() -> None:
+    durations = priced(strategy(), strategy(recompute="selective"))
+    added = durations.backward_s[1] - durations.backward_s[0]
+    assert added[0] == added[2] == 0.0
+    assert 0.0 < added[1] < durations.forward_s[0, 1]
+
+
+def test_fused_attention_has_nothing_to_recompute_selectively() -> None:
+    durations = priced(strategy(), strategy(recompute="selective"), attention="fused")
+    assert np.array_equal(durations.backward_s[0], durations.backward_s[1])
+
+
+def test_a_block_exchanges_its_activations_twice_each_way() -> None:
+    # Two all-reduces of 2 MiB over four ranks: 2 x 2 x 3/4 x 2 MiB at 300 GB/s.
+    durations = priced(strategy(tp=4))
+    expected = 2 * 2 * 3 / 4 * TP_BYTE / UP_BYTE_PER_S
+    assert durations.forward_tensor_s[0] == pytest.approx([expected / 2, expected, 0.0])
+    assert durations.backward_tensor_s[0] == pytest.approx([0.0, expected, expected / 2])
+
+
+def test_overlapped_exchange_leaves_the_share_that_nothing_hides() -> None:
+    share = SPECS["tensor_exposed"].prior
+    exposed = priced(strategy(tp=4), tensor_overlap=True).forward_tensor_s[0, 1]
+    assert exposed == pytest.approx(share * priced(strategy(tp=4)).forward_tensor_s[0, 1])
+
+
+def test_compute_hides_no_more_than_its_own_length() -> None:
+    # Wires a thousand times slower: nearly all of the exchange is left, but for what one block's compute covers.
+    slow = Constants(values={**IDEAL.values, key_of("efficiency", "nvlink3-switch"): 1e-3})
+    alone, over = (priced(strategy(tp=4), constants=slow, tensor_overlap=o) for o in (False, True))
+    hidden = alone.forward_tensor_s - over.forward_tensor_s
+    assert hidden[0, 1] == pytest.approx(alone.forward_s[0, 1])
+
+
+def test_compute_hides_tensor_and_context_exchange_one_at_a_time() -> None:
+    slow = Constants(values={**IDEAL.values, key_of("efficiency", "nvlink3-switch"): 1e-3})
+    alone, over = (priced(strategy(tp=2, cp=2), constants=slow, tensor_overlap=o) for o in (False, True))
+    # Context exchange hides under compute in both; overlapping tensor exchange takes that cover away.
+    assert over.forward_tensor_s[0, 1] == pytest.approx(alone.forward_tensor_s[0, 1])
+
+
+def test_context_parallel_ranks_exchange_keys_and_values_once_forward_and_twice_backward() -> None:
+    # Half of 2 x 2 MiB round the ring of two; the exposed share of it where compute is long enough.
+    share = SPECS["tensor_exposed"].prior
+    durations = priced(strategy(cp=2, micro_batch=8))
+    ring_s = 8 * 2 * TP_BYTE / 2 / UP_BYTE_PER_S
+    assert durations.forward_tensor_s[0] == pytest.approx([0.0, share * ring_s, 0.0])
+    assert durations.backward_tensor_s[0] == pytest.approx([0.0, 2 * share * ring_s, 0.0])
+
+
+def test_gradients_move_their_volume_after_the_passes() -> None:
+    workload = gpt()
+    durations = priced(strategy(dp=8), strategy(dp=16))
+    for row, (ranks, rate) in enumerate(((8, UP_BYTE_PER_S), (16, OUT_BYTE_PER_S))):
+        expected = 2 * (ranks - 1) / ranks * workload.parameters * 2.0 / rate
+        assert durations.reduce_after_s[row, 0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("mode", ["after", "backward"])
+def test_the_gradient_of_a_tied_table_is_exchanged_once_per_stage(mode: str) -> None:
+    tied, untied = gpt(), gpt(tied=False)
+    table = 51200 * 1024
+    assert untied.parameters - tied.parameters == table
+
+    def exchanged(workload: Workload, pp: int) -> float:
+        durations = priced(strategy(dp=8, pp=pp), workload=workload, gradient_exchange=mode)
+        repeat = lower(workload, context(), [strategy(dp=8, pp=pp)]).repeat[0]
+        whole = float(np.sum(durations.reduce_after_s) + np.sum(repeat * durations.reduce_s))
+        return whole / (2 * 7 / 8 * 2.0 / UP_BYTE_PER_S)
+
+    assert exchanged(tied, 1) == pytest.approx(tied.parameters)
+    assert exchanged(untied, 1) == pytest.approx(untied.parameters)
+    # On two stages each holds a copy; the stages' own groups run at once, so that their sums add up here.
+    assert exchanged(tied, 2) == pytest.approx(untied.parameters)
+
+
+def test_a_tied_table_is_updated_and_fetched_once_per_stage() -> None:
+    tied, untied = gpt(), gpt(tied=False)
+    update = {
+        name: priced(strategy(dp=8, sharding="zero1"), strategy(dp=8, pp=2, sharding="zero1"), workload=workload)
+        for name, workload in (("tied", tied), ("untied", untied))
+    }
+    ratio = tied.parameters / untied.parameters
+    for part in ("optimizer_s", "update_gather_s", "reduce_after_s"):
+        got = {name: getattr(durations, part) for name, durations in update.items()}
+        assert got["tied"][0, 0] == pytest.approx(ratio * got["untied"][0, 0])
+        assert np.array_equal(got["tied"][1], got["untied"][1])
+
+
+def test_a_tied_table_is_gathered_once_by_sharded_ranks() -> None:
+    tied, untied = (
+        priced(strategy(dp=8, sharding="zero3"), workload=gpt(tied=t)).gather_s[0] for t in (True, False)
+    )
+    assert tied[:2].tolist() == untied[:2].tolist()
+    assert tied[2] < 1e-3 * untied[2]
+
+
+def test_sharded_updates_replace_an_all_reduce_by_its_two_halves() -> None:
+    # bf16 gradients and bf16 parameters: reduce-scatter + all-gather = all-reduce.
+    whole, sharded = priced(strategy(dp=8)), priced(strategy(dp=8, sharding="zero1"))
+    assert sharded.reduce_after_s + sharded.update_gather_s == pytest.approx(whole.reduce_after_s)
+    assert not whole.update_gather_s.any()
+
+
+def test_wider_gradients_take_longer_on_the_wire() -> None:
+    narrow, wide = priced(strategy(dp=8)), priced(strategy(dp=8), gradient_byte=4.0)
+    assert wide.reduce_after_s[0, 0] == pytest.approx(2.0 * narrow.reduce_after_s[0, 0])
+
+
+def test_a_stacks_gradient_words_count_under_mixed_precision_only() -> None:
+    mixed = context(gradient_byte=4.0)
+    assert gradient_byte_of(mixed) == 4.0
+    assert gradient_byte_of(replace(mixed, recipe=recipe("fp32"), stack=software(gradient_byte=2.0))) == 4.0
+
+
+def test_the_update_is_shared_by_the_ranks_that_shard_it() -> None:
+    durations = priced(strategy(dp=8), strategy(dp=8, sharding="zero1"), strategy(dp=8, sharding="zero3"))
+    assert durations.optimizer_s[0, 0] == pytest.approx(8 * durations.optimizer_s[1, 0])
+    assert np.array_equal(durations.optimizer_s[1], durations.optimizer_s[2])
+
+
+def test_the_update_reads_and_writes_the_optimizers_words() -> None:
+    workload, bandwidth = gpt(), system("selene").cluster.chip.memory_bandwidth_byte_per_s
+    # Adam: 7 words of 4 bytes, and the 2-byte copy of a mixed recipe.
+    byte = workload.parameters * (7 * 4 + 2) * SPECS["optimizer_traffic"].prior
+    expected = byte / (bandwidth * SPECS["memory_fraction"].prior)
+    assert priced(strategy()).optimizer_s[0, 0] == pytest.approx(expected)
+
+
+def test_frozen_parameters_are_not_exchanged_and_hardly_updated() -> None:
+    kept, frozen = (priced(strategy(dp=8), frozen=f) for f in (False, True))
+    assert not frozen.reduce_after_s.any()
+    assert frozen.optimizer_s[0, 0] == pytest.approx(0.01 * kept.optimizer_s[0, 0])
+
+
+def test_small_blocks_share_a_buckets_latency() -> None:
+    calls = Constants(values={**IDEAL.values, "call_s": 1e-4})
+    gradient = gpt().layers[1].parameters * 2.0
+    lone, fused = (
+        priced(strategy(dp=8), constants=calls, gradient_exchange="backward", bucket_byte=b)
+        for b in (0.0, 4 * gradient)
+    )
+    assert lone.reduce_s[0, 1] - fused.reduce_s[0, 1] == pytest.approx(0.75e-4)
+
+
+def test_sharding_inside_a_server_never_gathers_over_the_network() -> None:
+    near, far = strategy(dp=64, sharding="zero3"), strategy(dp=64, sharding="zero3")
+    durations = priced(near, far, shard_ranks=(8, 0))
+    gathered = gpt().layers[1].parameters * 2.0
+    assert durations.gather_s[0, 1] == pytest.approx(7 / 8 * gathered / UP_BYTE_PER_S)
+    assert durations.gather_s[1, 1] == pytest.approx(63 / 64 * gathered / OUT_BYTE_PER_S)
+
+
+def test_pipelines_do_not_gather_parameters_block_by_block() -> None:
+    # ZeRO-3 under a pipeline is priced as ZeRO-1: gathered once, after the update.
+    durations = priced(strategy(dp=8, pp=2, sharding="zero3"), strategy(dp=8, pp=2, sharding="zero1"))
+    assert not durations.gather_s.any()
+    assert np.array_equal(durations.update_gather_s[0], durations.update_gather_s[1])
+
+
+def test_stages_next_door_send_over_the_chips_links_and_far_ones_over_their_share_of_cards() -> None:
+    durations = priced(strategy(pp=2), strategy(pp=2, tp=8), strategy(pp=1))
+    assert durations.send_s == pytest.approx([TP_BYTE / UP_BYTE_PER_S, TP_BYTE / (OUT_BYTE_PER_S / 8), 0.0])
+
+
+def test_overlapped_sends_cost_at_most_their_call() -> None:
+    calls = Constants(values={**IDEAL.values, "call_s": 1e-6})
+    assert priced(strategy(pp=2, tp=8), constants=calls, send_overlap=True).send_s[0] == 1e-6
+
+
+def test_the_host_shows_only_where_the_device_is_done_sooner() -> None:
+    captured = priced(strategy(micro_batch=64, global_batch=64))
+    busy = priced(strategy(micro_batch=64, global_batch=64), graph_capture=False, host_s_per_launch=1e-6)
+    assert busy.forward_s == pytest.approx(captured.forward_s, rel=1e-3)
+    late = priced(strategy(), graph_capture=False, host_s_per_launch=1e-3)
+    lowered = lower(gpt(), context(), [strategy()])
+    forward = (lowered.table.phase == 0) * lowered.repeats[0][lowered.table.block]
+    assert float(np.sum(late.forward_s * lowered.repeats)) == pytest.approx(
+        float(np.sum(forward * lowered.table.launches)) * 1e-3, rel=1e-3
+    )
+
+
+def test_host_time_of_a_step_is_zero_where_graphs_are_captured() -> None:
+    assert priced(strategy()).fixed_s[0] == 0.0
+    launches = SPECS["fixed_launches"].prior
+    late = priced(strategy(), graph_capture=False, host_s_per_launch=1e-5)
+    assert late.fixed_s[0] == pytest.approx(launches * 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("chip_system", "word", "name"),
+    [
+        ("selene", "bf16", "matrix_fraction"), ("selene", "tf32", "narrow_fraction"), ("selene", "fp32", "plain_fraction"),
+        ("eos", "fp8", "narrow_fraction"), ("dgx1-p100", "fp16", "plain_fraction"),
+    ],
+)  # fmt: skip
+def test_products_reach_the_fraction_of_their_units(chip_system: str, word: str, name: str) -> None:
+    cluster = system(chip_system).cluster
+    own = Constants(values={key_of(name, cluster.chip.architecture): 0.123})
+    assert product_fraction(replace(context(), cluster=cluster), word, own) == 0.123
+
+
+def test_attention_stays_out_of_fp8() -> None:
+    on_hopper = replace(context(), cluster=system("eos").cluster, recipe=recipe("fp8"))
+    assert storage_word(on_hopper) == "bf16"
+    assert storage_word(context()) == "bf16"
+
+
+def test_a_stack_that_drives_few_cards_has_their_share_of_the_network() -> None:
+    all_cards, one = (network_of((context(network_cards=n),), IDEAL) for n in (0, 1))
+    cards = system("selene").cluster.network_cards
+    assert one.out_byte_per_s[0] == pytest.approx(all_cards.out_byte_per_s[0] / cards)
+    assert one.network_cards[0] == 1.0
+
+
+def test_jobs_priced_together_cost_what_they_cost_alone() -> None:
+    parts: list[Lowered] = [
+        lower(gpt(), context(), [strategy(tp=2, dp=4), strategy(pp=4)]),
+        lower(gpt(layers=4), replace(context(), cluster=system("dgx1-v100").cluster, recipe=recipe("fp16_mixed")), [strategy(dp=8)]),
+    ]  # fmt: skip
+    together = price(join(parts), Constants())
+    row = 0
+    for part in parts:
+        alone = price(part, Constants())
+        for name in Durations.__dataclass_fields__:
+            mine, whole = getattr(alone, name), getattr(together, name)
+            assert np.array_equal(whole[row : row + part.strategies], mine), name
+        row += part.strategies
+
+
+def test_nothing_to_join_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one lowered job"):
+        join([])
+
+
+def test_ticks_are_whole_picoseconds() -> None:
+    assert ticks(np.array([1.0, 1.6e-12, 0.0])).tolist() == [10**12, 2, 0]
