@@ -6,6 +6,7 @@ and row numbers of the measured table) and ``[record]`` (cross-fitted errors, fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -57,8 +58,6 @@ class Record:
 
     def factors(self, family: str, stack: str, *, extrapolated: bool = False) -> tuple[float, float] | None:
         """(low, high): a predicted step time times these are the ends of its 80 % interval; None without a record."""
-        import math
-
         entry = self.families.get(family)
         if entry is None:
             return None
@@ -157,26 +156,22 @@ def to_toml(*, name: str, constants: Constants, record: Record, fitted_on: Mappi
         lines.append(
             f'"{key}" = {constants.values[key]:.6g}  # {spec.unit}, {spec.low:g} to {spec.high:g}: {spec.meaning}'
         )
+    lines += ["", "[record]", f"seen = [{', '.join(_string(s) for s in sorted(record.seen))}]"]
     for family, entry in sorted(record.families.items()):
         lines += ["", f"[record.families.{family}]"]
         lines += [f"{f} = {_number(getattr(entry, f))}" for f in FamilyRecord.__dataclass_fields__]
     for table in ("stack_spread", "stack_groups", "largest"):
         lines += ["", f"[record.{table}]"]
         lines += [f'"{key}" = {_number(value)}' for key, value in sorted(getattr(record, table).items())]
-    lines += ["", "[record]"] if False else []
-    text = "\n".join(lines) + "\n"
-    seen = ", ".join(_string(s) for s in sorted(record.seen))
-    return text.replace("\n[record.families.", f"\n[record]\nseen = [{seen}]\n\n[record.families.", 1)
+    return "\n".join(lines) + "\n"
 
 
 def _number(value: float) -> str:
-    return (
-        str(value)
-        if isinstance(value, int)
-        else f"{value:.5g}"
-        if "." in f"{value:.5g}" or "e" in f"{value:.5g}"
-        else f"{value:.5g}.0"
-    )
+    if isinstance(value, int):
+        return str(value)
+    text = f"{value:.5g}"
+    # TOML tells a float from an integer by its point or exponent.
+    return text if "." in text or "e" in text else f"{text}.0"
 
 
 def _string(text: str) -> str:

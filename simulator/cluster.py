@@ -18,6 +18,9 @@ from hwmodels.server import Server
 
 NETWORKS: Final = ("fat_tree", "torus", "single_server", "cloud")
 
+#: More chips than this behind one host are a slip of the pen: rates are kept for every group size.
+MOST_CHIPS_PER_SERVER: Final = 4096
+
 
 class ClusterError(ValueError):
     """A cluster that cannot be, or that is too small for the question."""
@@ -101,6 +104,8 @@ def build_cluster(
     nic = hardware.link(server.nic_link) if server.nics else None
     rates = up_rates(server)
     count = chips_per_server or server.chips
+    if count > MOST_CHIPS_PER_SERVER:
+        raise ClusterError(f"Cluster {id!r}: {count} chips per server; legal: 1 to {MOST_CHIPS_PER_SERVER}.")
     # Fewer chips than the server has: its small groups. More (two boards behind one host): as the largest group.
     rates = rates[: count + 1] + (rates[-1],) * (count - server.chips)
     up_link = hardware.link(server.scale_up_link) if server.scale_up_link else None

@@ -69,7 +69,7 @@ _SPECS: Final = (
     _spec("fixed_launches", "global", "1", 300.0, 10.0, 5000.0, 0.8, "host launches' worth of time that a step costs besides its kernels"),
     _spec("optimizer_traffic", "global", "1", 1.20, 0.50, 4.00, 0.4, "bytes of the update against the optimizer's own words"),
     _spec("tensor_exposed", "global", "1", 0.35, 0.05, 1.00, 0.4, "share of overlapped tensor-parallel exchange that no product can hide"),
-    _spec("exchange_drag", "global", "1", 0.10, 0.001, 0.60, 0.5, "compute lost per second of exchange that runs beside it"),
+    _spec("exchange_drag", "global", "1", 0.20, 0.001, 0.60, 0.5, "compute lost per second of exchange that runs beside it"),
 )  # fmt: skip
 
 SPECS: Final[Mapping[str, ConstantSpec]] = {spec.name: spec for spec in _SPECS}

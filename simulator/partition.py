@@ -238,7 +238,8 @@ class BlockMessages:
 
     ``forward_calls`` counts the tensor-parallel all-reduces of a block's forward pass and ``forward_byte`` their
     size each [B] (the mean where they differ); ``backward_*`` likewise. ``parameters`` is what one rank holds of a
-    block, ``shared_parameters`` what of it an earlier block holds too (a tied table, on one stage). ``boundary_byte`` has shape (shapes,): activations at a stage boundary [B].
+    block, ``shared_parameters`` what of it an earlier block holds too (a tied table, on one stage).
+    ``boundary_byte`` has shape (shapes,): activations at a stage boundary [B].
     """
 
     forward_calls: Ints

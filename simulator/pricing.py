@@ -178,12 +178,33 @@ def price(lowered: Lowered, constants: Constants) -> Durations:
     # A stall passes down the pipeline with its micro-batch: every stage sees its share.
     send = send + np.where(lowered.pp > 1, stall / 2.0, 0.0)
     host = rates.host_s_per_launch[context]
+    forward_s, backward_s = _dragged(lowered, forward[shape], backward_s, gather_s, reduce_s, constants)
     return Durations(
-        forward_s=forward[shape], backward_s=backward_s, forward_tensor_s=tensor_forward_s,
+        forward_s=forward_s, backward_s=backward_s, forward_tensor_s=tensor_forward_s,
         backward_tensor_s=tensor_backward_s, gather_s=gather_s, reduce_s=reduce_s, send_s=np.asarray(send),
         fixed_s=np.asarray(host * constants.get("fixed_launches")), reduce_after_s=reduce_after_s,
         optimizer_s=_optimizer(lowered, rates, constants), update_gather_s=update_gather_s,
     )  # fmt: skip
+
+
+def _dragged(
+    lowered: Lowered, forward_s: Floats, backward_s: Floats, gather_s: Floats, reduce_s: Floats, constants: Constants
+) -> tuple[Floats, Floats]:
+    """Compute beside which gradients or parameters are exchanged, stretched by the cores and bandwidth that takes.
+
+    .. math:: t' = t + d \\min(t, x)
+
+    with the exchange x that runs beside a block and the drag d. Of many micro-batches in mode "backward" only the last
+    has an exchange beside it, so that there its share is one in m.
+    """
+    drag = constants.get("exchange_drag")
+    sharded = (lowered.gradient_mode == GRADIENT_MODES.index("sharded"))[:, None]
+    overlapped = (lowered.gradient_mode == GRADIENT_MODES.index("backward"))[:, None]
+    beside_forward = np.where(sharded, np.minimum(gather_s, forward_s), 0.0)
+    beside_backward = np.where(sharded, np.minimum(gather_s + reduce_s, backward_s), 0.0)
+    last = np.minimum(reduce_s, backward_s) / lowered.micro_batches[:, None]
+    beside_backward = np.where(overlapped, last, beside_backward)
+    return forward_s + drag * beside_forward, backward_s + drag * beside_backward
 
 
 def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats]:

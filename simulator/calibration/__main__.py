@@ -1,7 +1,7 @@
 """``python -m simulator.calibration RUNS.csv``: fit the shipped calibration and its record anew from measured runs.
 
-Writes ``default.toml`` (constants fitted on all runs, the cross-fitted record that intervals come from) and the two record
-tables beside it. Takes some minutes; the same table gives the same bytes.
+Writes ``default.toml`` (constants fitted on all runs, the cross-fitted record that intervals come from) and the two
+record tables beside it. Takes some minutes; the same table gives the same bytes.
 """
 
 from __future__ import annotations

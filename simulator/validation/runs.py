@@ -84,6 +84,10 @@ def read_table(path: Path) -> Table:
         except Unsupported as error:
             refused[index] = str(error)
             continue
+        except (ValueError, LookupError) as error:
+            # One cell that cannot be read or a size that no workload has must not cost the other rows their answer.
+            refused[index] = f"the row cannot be read: {error}"
+            continue
         jobs[index] = job
         value = _number(row.get("value"))
         if value is not None and value > 0:

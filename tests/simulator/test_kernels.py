@@ -65,9 +65,7 @@ def seconds(rows: OpTable, rate: Rates) -> np.ndarray:
     return kernel_seconds(rows, rate, np.zeros(rows.rows, np.int64))
 
 
-@given(
-    m=extents, n=extents, k=extents, batch=st.integers(1, 64), cores=st.integers(1, 200), matrix_unit=st.booleans()
-)
+@given(m=extents, n=extents, k=extents, batch=st.integers(1, 64), cores=st.integers(1, 200), matrix_unit=st.booleans())
 def test_tiles_never_cost_less_than_the_work(
     m: float, n: float, k: float, batch: int, cores: int, matrix_unit: bool
 ) -> None:
@@ -110,7 +108,9 @@ def test_twice_the_depth_costs_at_most_twice(m: float, n: float, k: float, cores
     assert tiled(m, n, 2.0 * k, cores=cores) <= 2.0 * tiled(m, n, k, cores=cores) * (1.0 + 1e-12)
 
 
-@pytest.mark.parametrize(("length", "rate"), [(4096, 1.0), (8, 1.0), (12, 0.45), (4, 0.45), (50258, 0.35), (50257, 0.30)])
+@pytest.mark.parametrize(
+    ("length", "rate"), [(4096, 1.0), (8, 1.0), (12, 0.45), (4, 0.45), (50258, 0.35), (50257, 0.30)]
+)
 def test_a_row_length_is_worth_its_largest_power_of_two_up_to_eight(length: int, rate: float) -> None:
     assert alignment_rate(np.array([float(length)]))[0] == rate
 

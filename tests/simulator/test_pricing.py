@@ -46,9 +46,7 @@ def software(**changes: object) -> Stack:
 def context(**changes: object) -> Context:
     cluster = system("selene").cluster
     assert (cluster.out_byte_per_s, cluster.up_byte_per_s[8]) == (OUT_BYTE_PER_S, UP_BYTE_PER_S)
-    return Context(
-        cluster=cluster, stack=software(**changes), recipe=recipe("bf16_mixed"), optimizer=optimizer("adam")
-    )
+    return Context(cluster=cluster, stack=software(**changes), recipe=recipe("bf16_mixed"), optimizer=optimizer("adam"))
 
 
 def strategy(**parts: object) -> Parallelism:
@@ -162,9 +160,7 @@ def test_a_tied_table_is_updated_and_fetched_once_per_stage() -> None:
 
 
 def test_a_tied_table_is_gathered_once_by_sharded_ranks() -> None:
-    tied, untied = (
-        priced(strategy(dp=8, sharding="zero3"), workload=gpt(tied=t)).gather_s[0] for t in (True, False)
-    )
+    tied, untied = (priced(strategy(dp=8, sharding="zero3"), workload=gpt(tied=t)).gather_s[0] for t in (True, False))
     assert tied[:2].tolist() == untied[:2].tolist()
     assert tied[2] < 1e-3 * untied[2]
 
@@ -264,7 +260,8 @@ def test_host_time_of_a_step_is_zero_where_graphs_are_captured() -> None:
 @pytest.mark.parametrize(
     ("chip_system", "word", "name"),
     [
-        ("selene", "bf16", "matrix_fraction"), ("selene", "tf32", "narrow_fraction"), ("selene", "fp32", "plain_fraction"),
+        ("selene", "bf16", "matrix_fraction"), ("selene", "tf32", "narrow_fraction"),
+        ("selene", "fp32", "plain_fraction"),
         ("eos", "fp8", "narrow_fraction"), ("dgx1-p100", "fp16", "plain_fraction"),
     ],
 )  # fmt: skip
@@ -288,10 +285,11 @@ def test_a_stack_that_drives_few_cards_has_their_share_of_the_network() -> None:
 
 
 def test_jobs_priced_together_cost_what_they_cost_alone() -> None:
+    other = replace(context(), cluster=system("dgx1-v100").cluster, recipe=recipe("fp16_mixed"))
     parts: list[Lowered] = [
         lower(gpt(), context(), [strategy(tp=2, dp=4), strategy(pp=4)]),
-        lower(gpt(layers=4), replace(context(), cluster=system("dgx1-v100").cluster, recipe=recipe("fp16_mixed")), [strategy(dp=8)]),
-    ]  # fmt: skip
+        lower(gpt(layers=4), other, [strategy(dp=8)]),
+    ]
     together = price(join(parts), Constants())
     row = 0
     for part in parts:
