@@ -157,3 +157,103 @@ def test_an_unsafe_use_planted_in_a_file_is_found(planted):
 )
 def test_a_harmless_line_is_not_found(harmless):
     assert unsafe_uses(harmless) == []
+
+
+# Inside the simulator: read downwards, so imports point downwards or sideways.
+
+LAYERS = (
+    ("constants", "errors", "stepspec", "stack", "cluster", "parallelism", "plan_report", "outcome", "utilisation"),
+    ("kernels", "schedules"),
+    ("collectives",),
+    ("partition",),
+    ("lowering",),
+    ("pricing", "calibration.fit"),
+    ("analytic", "composition", "events", "memory", "roofline"),
+    ("calibration_data", "defaults", "query", "query_checks", "job", "sources"),
+    ("search", "ranking", "validation"),
+    ("explain", "what_if"),
+    ("planner",),
+    ("one_step",),
+    ("report",),
+    ("cli", "calibration.__main__"),
+)
+#: What points upwards all the same: how a capacity is written.
+UPWARD = {("search", "report.quantities")}
+
+
+def simulator_imports():
+    """Module of the simulator -> modules of the simulator that it imports, names without the package's."""
+    root = ROOT / "simulator"
+    graph = {}
+    for path in files("simulator"):
+        parts = path.relative_to(root).with_suffix("").parts
+        package = list(parts[:-1])
+        module = ".".join(package if parts[-1] == "__init__" else parts)
+        graph[module] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            if node.level:
+                base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+            elif within(node.module, ("simulator",)):
+                base = node.module.split(".")[1:]
+            else:
+                continue
+            graph[module].update(".".join([*base, alias.name]) for alias in node.names)
+    known = set(graph)
+    return {
+        module: {name if name in known else name.rpartition(".")[0] for name in names} - {"", module}
+        for module, names in graph.items()
+    }
+
+
+def layer_of(module):
+    """Index of a module's layer, counted from below; the longest name in `LAYERS` decides."""
+    hits = [(len(name), i) for i, names in enumerate(LAYERS) for name in names if within(module, (name,))]
+    return max(hits)[1] if hits else None
+
+
+def reached(graph, start):
+    """Everything that modules import, directly or not, themselves included."""
+    found, left = set(), {m for m in graph if within(m, start)}
+    while left:
+        found |= left
+        left = {name for module in left for name in graph[module]} - found
+    return found
+
+
+def test_every_module_of_the_simulator_has_a_layer():
+    packages = {"", "calibration"}
+    assert {m for m in simulator_imports() if layer_of(m) is None} <= packages
+
+
+def test_every_layer_names_modules_that_are_there():
+    modules = set(simulator_imports())
+    assert {name for names in LAYERS for name in names} <= modules
+
+
+def test_imports_inside_the_simulator_point_downwards():
+    upward = {
+        (module, name)
+        for module, names in simulator_imports().items()
+        for name in names
+        if module and layer_of(module) is not None and layer_of(name) is not None and layer_of(name) > layer_of(module)
+    }
+    assert upward == UPWARD
+
+
+def test_the_two_engines_share_the_step_specification_and_nothing_else():
+    graph = simulator_imports()
+    closed_form, by_events = reached(graph, ("analytic",)), reached(graph, ("events", "composition"))
+    assert closed_form & by_events == {"stepspec"}
+    assert "schedules" in by_events
+    assert "pricing" in closed_form
+
+
+def test_nothing_but_validation_and_fitting_reads_measured_runs():
+    readers = {
+        str(path.relative_to(ROOT / "simulator"))
+        for path in files("simulator")
+        if "measured_runs.csv" in path.read_text(encoding="utf-8")
+    }
+    assert all(name.startswith(("validation", "calibration")) for name in readers), readers

@@ -264,7 +264,7 @@ def _parallelism(
     if unstated and (interleaved or stack.interleaves) and pp > 1 and micro_batches % pp == 0 and balanced:
         virtual = -(-blocks // pp)
         assumed.append(f"{virtual} virtual stages")
-    if pp == 1 or virtual * pp > max(blocks, 1):
+    if pp == 1 or virtual * pp > blocks + 2:
         virtual = 1
     schedule = "1f1b"
     if "gpipe" in config["schedule"].lower():

@@ -229,8 +229,12 @@ def test_pipelines_do_not_gather_parameters_block_by_block() -> None:
 
 
 def test_stages_next_door_send_over_the_chips_links_and_far_ones_over_their_share_of_cards() -> None:
-    durations = priced(strategy(pp=2), strategy(pp=2, tp=8), strategy(pp=1))
-    assert durations.send_s == pytest.approx([TP_BYTE / UP_BYTE_PER_S, TP_BYTE / (OUT_BYTE_PER_S / 8), 0.0])
+    # Ranks of a stage stand together: tensor, context and data parallel ones lie between two stages.
+    far = [strategy(pp=2, tp=8), strategy(pp=2, dp=8), strategy(pp=2, cp=8), strategy(pp=2, dp=2, tp=4)]
+    durations = priced(strategy(pp=2), strategy(pp=1), *far)
+    assert durations.send_s[:2] == pytest.approx([TP_BYTE / UP_BYTE_PER_S, 0.0])
+    sent = np.array([1.0, 1.0, 1 / 8, 1.0]) * TP_BYTE
+    assert durations.send_s[2:] == pytest.approx(sent / (OUT_BYTE_PER_S / 8))
 
 
 def test_overlapped_sends_cost_at_most_their_call() -> None:
