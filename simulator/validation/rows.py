@@ -214,9 +214,8 @@ def _precision(config: Mapping[str, str], chip: str, stack: Stack, assumed: list
         word = "bf16"
     else:
         # Submissions to benchmarks use what is fastest; tables that do not say used their framework's default.
-        fast = (
-            re.search(r"MLPerf|FleetX|DAWNBench|Yamazaki|1903.12650|aws-samples|Hacker News", config["source"])
-            or (int(config["year"] or 0) >= 2019 and "byteps" not in config["source"])
+        fast = re.search(r"MLPerf|FleetX|DAWNBench|Yamazaki|1903.12650|aws-samples|Hacker News", config["source"]) or (
+            int(config["year"] or 0) >= 2019 and "byteps" not in config["source"]
         )
         word = "fp16_mixed" if fast and peaks.get("fp16", 0) > 3 * peaks.get("fp32", 1e30) else "fp32"
     assumed.append(f"precision {word}")
