@@ -19,6 +19,7 @@ from workloads.workload import Workload
 from .kernels.optable import Floats, Ints
 from .lowering import ROLES, Context, stage_repeats
 from .plan_report import MemoryUse
+from .pricing import gradient_byte_of
 from .stack import RECOMPUTE_MODES, SHARDING_MODES
 from .stepspec import SCHEDULES
 
@@ -105,7 +106,7 @@ def memory_byte(workload: Workload, context: Context, columns: Mapping[str, Ints
     ranks = (columns["dp"] * columns["cp"]).astype(float)[:, None]
     shards = {z: np.where((columns["sharding"] >= z)[:, None], ranks, 1.0) for z in (1, 2, 3)}
     parameter_byte = stage * recipe.storage_byte / shards[SHARDING_MODES.index("zero3")]
-    gradient_byte = stage * (stack.gradient_byte or recipe.gradient_byte) / shards[SHARDING_MODES.index("zero2")]
+    gradient_byte = stage * gradient_byte_of(stack, recipe) / shards[SHARDING_MODES.index("zero2")]
     state = recipe.master_byte + recipe.state_byte * context.optimizer.state_per_parameter
     optimizer_byte = stage * state / shards[SHARDING_MODES.index("zero1")]
 

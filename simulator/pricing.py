@@ -11,12 +11,14 @@ from typing import Final
 
 import numpy as np
 
+from workloads.precision import PrecisionRecipe
+
 from .collectives import Fabric, Group, all_gather_s, all_reduce_s, send_s
 from .constants import Constants
 from .kernels.optable import BACKWARD, FORWARD, REPLAY, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
-from .stack import RECOMPUTE_MODES, SHARDING_MODES
+from .stack import RECOMPUTE_MODES, SHARDING_MODES, Stack
 from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
 
 #: How sharply a pass turns from device-bound to host-bound: its blocks do not turn all at once. At equal times the pass
@@ -150,9 +152,12 @@ def price(lowered: Lowered, constants: Constants) -> Durations:
     recompute = lowered.recompute[:, None]
     backward_s = backward[shape]
     backward_s = backward_s + np.where(recompute == RECOMPUTE_MODES.index("selective"), replay[shape], 0.0)
-    backward_s = backward_s + np.where(recompute == RECOMPUTE_MODES.index("full"), forward[shape], 0.0)
+    # Recomputation wraps the repeated blocks; embedding and head keep what they saved.
+    repeats = lowered.repeats[shape]
+    wrapped = repeats == np.max(repeats, axis=1, keepdims=True)
+    full = (recompute == RECOMPUTE_MODES.index("full")) & wrapped
+    backward_s = backward_s + np.where(full, forward[shape], 0.0)
     tensor_forward, tensor_backward = _tensor(lowered, network, constants, forward, backward)
-    full = recompute == RECOMPUTE_MODES.index("full")
     tensor_backward_s = tensor_backward[shape] + np.where(full, tensor_forward[shape], 0.0)
     tensor_forward_s = tensor_forward[shape]
     # Stacks that wait on the host for every tensor-parallel call of a pipeline stage: the host's time shows where the
@@ -265,7 +270,7 @@ def _gradients(lowered: Lowered, network: Network) -> tuple[Floats, Floats, Floa
     """Gather (S, G), reduce (S, G), reduction after the passes (S, R) and fetch of updated parameters (S, R) [s]."""
     context = lowered.context
     stacks = [c.stack for c in lowered.contexts]
-    gradient_byte = np.array([gradient_byte_of(c) for c in lowered.contexts])[context]
+    gradient_byte = np.array([gradient_byte_of(c.stack, c.recipe) for c in lowered.contexts])[context]
     storage_byte = np.array([c.recipe.storage_byte for c in lowered.contexts])[context]
     bucket = np.array([s.bucket_byte for s in stacks])[context][:, None]
     scale = network.scale[context]
@@ -285,6 +290,12 @@ def _gradients(lowered: Lowered, network: Network) -> tuple[Floats, Floats, Floa
     whole = all_reduce_s(message_byte=message, group=_wide(group), fabric=wide)
     scattered = all_gather_s(message_byte=message, group=_wide(group), fabric=wide)
     reduce_s = fused * np.where(sharded, scattered, whole) * scale[:, None]
+    # Fewer parameter servers than hosts: each serves several hosts' pushes and pulls over its own card.
+    hosts = group.servers(fabric)
+    incast = np.where(
+        lowered.parameter_servers > 0, np.maximum(1.0, hosts / np.maximum(lowered.parameter_servers, 1)), 1.0
+    )
+    reduce_s = reduce_s * incast[:, None]
     held = lowered.held_parameters * storage_byte[:, None]
     gather_s = all_gather_s(message_byte=held, group=_wide(shard_group), fabric=shard_wide) * scale[:, None]
     stage = np.einsum("srg,sg->sr", lowered.repeat.astype(float), parameters)
@@ -304,10 +315,9 @@ def _gradients(lowered: Lowered, network: Network) -> tuple[Floats, Floats, Floa
     return gather_s, np.where(mode_after, 0.0, reduce_s), np.where(mode_after, after, 0.0), update_gather
 
 
-def gradient_byte_of(context: Context) -> float:
-    """Bytes of one exchanged gradient: the stack's choice under mixed precision, else those of the recipe [B]."""
-    mixed = context.recipe.storage_byte < 4.0
-    return context.stack.gradient_byte if mixed and context.stack.gradient_byte else context.recipe.gradient_byte
+def gradient_byte_of(stack: Stack, recipe: PrecisionRecipe) -> float:
+    """Bytes of one stored and exchanged gradient: the stack's choice under mixed precision, else the recipe's [B]."""
+    return stack.gradient_byte if recipe.storage_byte < 4.0 and stack.gradient_byte else recipe.gradient_byte
 
 
 def _wide(group: Group) -> Group:

@@ -20,7 +20,6 @@ ATTENTION_KINDS: Final = ("fused", "unfused")
 GRADIENT_EXCHANGES: Final = ("after", "backward")
 RECOMPUTE_MODES: Final = ("none", "selective", "full")
 SHARDING_MODES: Final = ("none", "zero1", "zero2", "zero3")
-EXCHANGES: Final = ("all_reduce", "parameter_server")
 
 
 class StackError(LookupError):
@@ -70,7 +69,6 @@ class Stack:
     graph_capture: bool = False
     winograd: bool = True
     gradient_exchange: str = "backward"
-    exchange: str = "all_reduce"
     bucket_byte: float = 25e6
     gradient_byte: float = 0.0
     tensor_overlap: bool = False
@@ -96,7 +94,7 @@ class Stack:
     def __post_init__(self) -> None:
         for name, legal in (
             ("attention", ATTENTION_KINDS), ("gradient_exchange", GRADIENT_EXCHANGES), ("recompute", RECOMPUTE_MODES),
-            ("sharding", SHARDING_MODES), ("exchange", EXCHANGES),
+            ("sharding", SHARDING_MODES),
         ):  # fmt: skip
             value = getattr(self, name)
             if value not in legal:

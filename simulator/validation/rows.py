@@ -117,8 +117,9 @@ def resolve(row: Mapping[str, str]) -> RunJob:
     chip = _chip(config, assumed)
     stack_id = resolve_stack(config["source"], config["software"], workload.family)
     if not stack_id:
-        stack_id = "pytorch-2024" if workload.family == "transformer" else "tf1-horovod"
-        assumed.append(f"stack {stack_id}")
+        eager = workload.family == "transformer" or "torch" in config["software"].lower()
+        stack_id = "pytorch-2024" if eager else "tf1-horovod"
+        assumed.append("the usual stack: the source's software is not recognised")
     stack = stack_named(stack_id)
     cluster = cluster_for(
         chip=chip, chips_per_server=_count(config, "chips_per_node"), chips=_count(config, "num_chips"),
