@@ -61,12 +61,31 @@ def priced(
     return price(lowered, constants)
 
 
-def test_full_recomputation_adds_one_forward_pass_and_its_exchange() -> None:
+def test_full_recomputation_adds_one_forward_pass_of_the_repeated_blocks_and_its_exchange() -> None:
     durations = priced(strategy(tp=2), strategy(tp=2, recompute="full"))
-    assert durations.backward_s[1] == pytest.approx(durations.backward_s[0] + durations.forward_s[0])
+    wrapped = np.array([0.0, 1.0, 0.0])  # embedding and head keep what they saved
+    assert durations.backward_s[1] == pytest.approx(durations.backward_s[0] + wrapped * durations.forward_s[0])
     assert durations.backward_tensor_s[1] == pytest.approx(
-        durations.backward_tensor_s[0] + durations.forward_tensor_s[0]
+        durations.backward_tensor_s[0] + wrapped * durations.forward_tensor_s[0]
     )
+
+
+def test_fewer_parameter_servers_than_hosts_serve_several_hosts_each() -> None:
+    # 64 ranks on 8 servers: one parameter server takes eight times as long as one on every host.
+    many, one = (
+        price(
+            lower(
+                gpt(), context(gradient_exchange="backward"), [strategy(dp=64, global_batch=64)], parameter_servers=[n]
+            ),
+            IDEAL,
+        )
+        for n in (8, 1)
+    )
+    assert one.reduce_s == pytest.approx(8.0 * many.reduce_s)
+
+
+def test_recomputation_leaves_the_forward_pass_alone() -> None:
+    durations = priced(strategy(tp=2), strategy(tp=2, recompute="full"))
     assert np.array_equal(durations.forward_s[0], durations.forward_s[1])
 
 
@@ -179,8 +198,8 @@ def test_wider_gradients_take_longer_on_the_wire() -> None:
 
 def test_a_stacks_gradient_words_count_under_mixed_precision_only() -> None:
     mixed = context(gradient_byte=4.0)
-    assert gradient_byte_of(mixed) == 4.0
-    assert gradient_byte_of(replace(mixed, recipe=recipe("fp32"), stack=software(gradient_byte=2.0))) == 4.0
+    assert gradient_byte_of(mixed.stack, mixed.recipe) == 4.0
+    assert gradient_byte_of(software(gradient_byte=2.0), recipe("fp32")) == 4.0
 
 
 def test_the_update_is_shared_by_the_ranks_that_shard_it() -> None:

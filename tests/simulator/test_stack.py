@@ -128,7 +128,7 @@ def test_shipped_runs_have_a_stack_of_their_own() -> None:
     assert len(unmatched) <= 0.01 * len(rows), set(unmatched)
 
 
-@pytest.mark.parametrize("name", ["attention", "gradient_exchange", "recompute", "sharding", "exchange"])
+@pytest.mark.parametrize("name", ["attention", "gradient_exchange", "recompute", "sharding"])
 def test_a_word_outside_its_list_is_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"Stack 'megatron-lm-2021': {name} is 'nonsense'; legal: "):
         replace(stack("megatron-lm-2021"), **{name: "nonsense"})

@@ -163,7 +163,7 @@ def test_every_input_line_has_one_output_line_in_order_and_every_refusal_a_reaso
 
 
 def test_what_a_row_leaves_open_is_said() -> None:
-    assert all(words.startswith("stack ") for words in job().assumed)
+    assert not job().assumed or job().assumed == ("the usual stack: the source's software is not recognised",)
     open_row = job(precision="", micro_batch="", recompute="", sharding="")
     words = "; ".join(open_row.assumed)
     for part in ("precision fp16_mixed", "micro-batch", "recompute", "sharding"):
