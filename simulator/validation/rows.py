@@ -10,7 +10,7 @@ import csv
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -397,11 +397,3 @@ def _value_per_rate(
     if metric == "pflops_total":
         return flop / 1e15
     return flop / chips / hardware.chip(chip).peak(recipe_named(precision).matmul)
-
-
-def replace_config(row: Mapping[str, str], **changes: str) -> dict[str, str]:
-    """A row with some configuration columns replaced."""
-    return {**row, **changes}
-
-
-__all__ = ["COLUMNS", "METRICS", "RunJob", "Unsupported", "read_rows", "replace", "replace_config", "resolve"]
