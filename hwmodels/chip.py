@@ -91,6 +91,11 @@ class Chip:
         if (self.matrix_tile is not None) != (self.kind == "systolic"):
             raise ChipError(f"Chip {self.id!r}: matrix_tile goes with kind 'systolic', and only with it.")
 
+    @property
+    def has_matrix_units(self) -> bool:
+        """Whether 16-bit products run on units of their own rather than on the vector units."""
+        return self.architecture not in ("kepler", "pascal")
+
     def peak(self, precision: str) -> float:
         """Dense peak rate [FLOP/s] in `precision`.
 

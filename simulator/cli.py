@@ -164,7 +164,7 @@ def _question(job: str | None, flags: Mapping[str, str | None], pins: Sequence[s
 
 
 def _output_problems(job: str | None, outputs: Iterable[str | None]) -> list[str]:
-    from .report.output import OutputError, require_writable
+    from .output import OutputError, require_writable
 
     problems: list[str] = []
     seen: dict[str, str] = {} if job is None else {os.path.realpath(job): "the job is read from it"}
@@ -197,8 +197,8 @@ def plan(
 ) -> int:
     """Find the best strategies for a job: how long, how much memory, what it costs, what binds."""
     query = _question(job, flags, pins, html, out)
+    from .output import write_atomically
     from .planner import plan as plan_query
-    from .report.output import write_atomically
 
     report = plan_query(query, with_scaling=html is not None, with_roofline=html is not None)
     if as_json:
@@ -492,7 +492,7 @@ def _json(value: object) -> str:
 
 def _deliver(text: str, out: str | None) -> None:
     if out is not None:
-        from .report.output import write_atomically
+        from .output import write_atomically
 
         write_atomically(out, text)
         _note(f"wrote {out}")

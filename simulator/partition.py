@@ -33,6 +33,10 @@ UNFUSED_SCORE_PASSES_FORWARD = 6.0
 UNFUSED_SCORE_PASSES_BACKWARD = 8.0
 
 
+#: Splits of which every tensor-parallel rank holds a share; the others are replicated (or split by sequence).
+TENSOR_SPLITS = ("column", "row", "vocab", "heads", "inner")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
     """Distinct shapes of the work; every field has shape (shapes,)."""
@@ -87,7 +91,7 @@ class _Rows:
         if self.chip.matrix_tile is not None and self.chip.kind == "systolic":
             work = systolic_flop(batch=batch, m=m, n=n, k=k, side=float(self.chip.matrix_tile[0]))
         else:
-            matrix_unit = self.recipe.matmul != "fp32" and self.chip.architecture not in ("kepler", "pascal")
+            matrix_unit = self.recipe.matmul != "fp32" and self.chip.has_matrix_units
             work = tiled_flop(batch=batch, m=m, n=n, k=k, cores=ones * self.chip.cores, matrix_unit=matrix_unit)
             if matrix_unit and kind == MATRIX:
                 work = work / alignment_rate(n, k)
@@ -147,7 +151,7 @@ def _conv(rows: _Rows, block: int, op: Op) -> None:
     b = rows.shapes.micro_batch
     in_pixels = op.in_hw[0] * op.in_hw[1]
     # Matrix units read channels in eights; an image's three channels are padded.
-    matrix_unit = rows.recipe.matmul != "fp32" and rows.chip.architecture not in ("kepler", "pascal")
+    matrix_unit = rows.recipe.matmul != "fp32" and rows.chip.has_matrix_units
     lane = 8 if matrix_unit else 1
     padded_k = float(op.k) * np.ceil(op.c_in / op.batch / lane) * lane / (op.c_in / op.batch)
     winograd = (
@@ -209,7 +213,7 @@ def _attention(rows: _Rows, block: int, op: Op) -> None:
 
 def vector_share(op: Op, shapes: Shapes) -> Floats:
     """Share of an element-wise op's elements that one rank holds; shape (shapes,)."""
-    if op.split in ("inner", "vocab", "heads", "column", "row"):
+    if op.split in TENSOR_SPLITS:
         tensor = 1.0 / shapes.tp
     elif op.split == "sequence":
         tensor = np.where(shapes.sequence_parallel, 1.0 / shapes.tp, 1.0)
@@ -269,7 +273,7 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
         forward = backward = 0
         width_forward = width_backward = 0.0
         for op in layer.ops:
-            sharded = op.split in ("column", "row", "vocab", "heads", "inner")
+            sharded = op.split in TENSOR_SPLITS
             parameters[:, block] += op.parameters / (shapes.tp if sharded else 1.0)
             if op.kind == "gemm" and op.split == "row":
                 forward, width_forward = forward + 1, width_forward + op.n

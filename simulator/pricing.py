@@ -18,7 +18,7 @@ from .constants import Constants
 from .kernels.optable import BACKWARD, FORWARD, REPLAY, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
-from .stack import RECOMPUTE_MODES, SHARDING_MODES, Stack
+from .stack import RECOMPUTE_MODES, Stack
 from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
 
 #: How sharply a pass turns from device-bound to host-bound: its blocks do not turn all at once. At equal times the pass
@@ -33,7 +33,7 @@ def product_fraction(context: Context, word: str, constants: Constants) -> float
     chip = context.cluster.chip
     if word in _NARROW:
         return constants.get("narrow_fraction", chip.architecture)
-    matrix_unit = word in ("fp16", "bf16") and chip.architecture not in ("kepler", "pascal")
+    matrix_unit = word in ("fp16", "bf16") and chip.has_matrix_units
     return constants.get("matrix_fraction" if matrix_unit else "plain_fraction", chip.architecture)
 
 
@@ -52,7 +52,7 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
         chip, stack = context.cluster.chip, context.stack
         words = (context.recipe.matmul, storage_word(context))
         product.append([chip.peak(w) * product_fraction(context, w, constants) for w in words])
-        plain = context.recipe.matmul == "fp32" and chip.architecture not in ("kepler", "pascal")
+        plain = context.recipe.matmul == "fp32" and chip.has_matrix_units
         conv.append(
             constants.get("plain_conv_fraction") if plain else constants.get("conv_fraction", chip.architecture)
         )
@@ -306,10 +306,8 @@ def _gradients(lowered: Lowered, network: Network) -> tuple[Floats, Floats, Floa
     ) * scale[:, None]  # fmt: skip
     zero3 = lowered.gradient_mode == GRADIENT_MODES.index("sharded")
     update = all_gather_s(message_byte=stage * storage_byte[:, None], group=_wide(shard_group), fabric=shard_wide)
-    partly = (lowered.sharding > 0) & (lowered.sharding < SHARDING_MODES.index("zero3")) | (
-        (lowered.sharding == SHARDING_MODES.index("zero3")) & ~zero3
-    )
-    update_gather = np.where(partly[:, None], update * scale[:, None], 0.0)
+    # Ranks that gather parameters block by block anyway need no fetch after the update.
+    update_gather = np.where(sharded & ~zero3[:, None], update * scale[:, None], 0.0)
     gather_s = np.where(zero3[:, None], gather_s, 0.0)
     mode_after = (lowered.gradient_mode == GRADIENT_MODES.index("after"))[:, None]
     return gather_s, np.where(mode_after, 0.0, reduce_s), np.where(mode_after, after, 0.0), update_gather

@@ -162,7 +162,18 @@ def test_a_harmless_line_is_not_found(harmless):
 # Inside the simulator: read downwards, so imports point downwards or sideways.
 
 LAYERS = (
-    ("constants", "errors", "stepspec", "stack", "cluster", "parallelism", "plan_report", "outcome", "utilisation"),
+    (
+        "constants",
+        "errors",
+        "output",
+        "stepspec",
+        "stack",
+        "cluster",
+        "parallelism",
+        "plan_report",
+        "outcome",
+        "utilisation",
+    ),
     ("kernels", "schedules"),
     ("collectives",),
     ("partition",),

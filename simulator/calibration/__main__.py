@@ -12,6 +12,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from ..calibration_data import row_ranges, to_toml
+from ..output import write_atomically
 from ..validation.record_files import shipped_rows, write_record
 from ..validation.runs import TableError, fit_all, predict_runs_held_out, read_table
 from ..validation.summary import summarise
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         },
     )
     with as_file(files("simulator") / "data" / "calibrations") as folder:
-        (folder / "default.toml").write_text(text, encoding="utf-8", newline="")
+        write_atomically(folder / "default.toml", text)
         write_record(result, summarise(result), folder, shipped_rows())
     print(summarise(result).text())
     return 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ..output import write_atomically
 from .runs import TableError, ValidationResult, predictions_csv
 from .runs import validate_runs as predict_runs
 from .summary import ValidationSummary, summarise
@@ -30,6 +29,8 @@ def validate_runs(
     ------
     TableError
         Where the table cannot be read or is too small for cross-fitting.
+    OutputError
+        Where the predictions cannot be written.
     """
     from importlib.resources import as_file, files
 
@@ -39,16 +40,5 @@ def validate_runs(
     else:
         result = predict_runs(path, held_out=held_out, calibration=calibration, progress=progress)
     if out is not None:
-        _write_atomically(out, predictions_csv(result))
+        write_atomically(out, predictions_csv(result))
     return summarise(result, written=str(out) if out is not None else "")
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from ..output import write_atomically
 from .runs import Table, ValidationResult
 from .summary import GroupError, ValidationSummary
 
@@ -101,10 +102,10 @@ def coverage(table: Table) -> Mapping[str, int]:
 def write_record(result: ValidationResult, summary: ValidationSummary, folder: Path, shipped: Iterable[str]) -> None:
     """Write the three tables into a calibrations folder."""
     groups, runs = record_tables(result, summary, shipped)
-    (folder / GROUPS_FILE).write_text(groups, encoding="utf-8", newline="")
+    write_atomically(folder / GROUPS_FILE, groups)
     rows = _csv(("rows", "number"), coverage(result.table).items())
-    (folder / COVERAGE_FILE).write_text(rows, encoding="utf-8", newline="")
-    (folder / RUNS_FILE).write_text(runs, encoding="utf-8", newline="")
+    write_atomically(folder / COVERAGE_FILE, rows)
+    write_atomically(folder / RUNS_FILE, runs)
 
 
 def recorded_groups() -> tuple[tuple[str, GroupError], ...]:

@@ -23,7 +23,7 @@ from workloads.workload import Workload
 
 from ..lowering import Context
 from ..parallelism import Parallelism, ParallelismError
-from ..stack import SHARDING_MODES, Stack, resolve_stack
+from ..stack import Stack, resolve_stack
 from ..stack import stack as stack_named
 from .conventions import convention_of, flop_per_sample
 from .machines import cluster_for
@@ -277,12 +277,13 @@ def _parallelism(
         virtual = 1
     if config["schedule"].startswith("ZB"):
         assumed.append("zero-bubble schedule priced as 1F1B")
+    stated_sharding = _SHARDING.get(config["sharding"], "")
+    sharding = stated_sharding or (stack.sharding if workload.causal else "none")
     recompute = _RECOMPUTE.get(config["recompute"], "")
     if not recompute:
         recompute = "none"
         if workload.causal:
-            sharded = _SHARDING.get(config["sharding"], "") or stack.sharding
-            state = (4.0 / (dp if sharded == "zero3" else 1) + 12.0 / (dp if sharded != "none" else 1)) * (
+            state = (4.0 / (dp if sharding == "zero3" else 1) + 12.0 / (dp if sharding != "none" else 1)) * (
                 workload.parameters / (tp * pp)
             )
             recompute = _recompute_that_fits(
@@ -296,13 +297,8 @@ def _parallelism(
                 in_flight=min(pp, micro_batches),
             )
             assumed.append(f"recompute {recompute}")
-    sharding = _SHARDING.get(config["sharding"], "")
-    if not sharding:
-        sharding = stack.sharding if workload.causal else "none"
-        if workload.causal:
-            assumed.append(f"sharding {sharding}")
-    if sharding not in SHARDING_MODES:
-        raise Unsupported(f"sharding {config['sharding']!r} is not modelled yet")
+    if workload.causal and not stated_sharding:
+        assumed.append(f"sharding {sharding}")
     stated = config["sequence_parallel"].lower()
     sequence_parallel = tp > 1 and (stated == "yes" or (not stated and stack.sequence_parallel))
     try:

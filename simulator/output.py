@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import InputError
+from .errors import InputError
 
 
-class OutputError(InputError):
-    """A place that nothing can be written to."""
+class OutputError(InputError, OSError):
+    """A place that nothing can be written to: input that cannot be used, and an operating system's refusal."""
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
