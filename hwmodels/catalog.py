@@ -1,21 +1,25 @@
-"""The catalogue: every chip, link, server and price that ships, by name. Files are read on first use and kept."""
+"""The catalogue: every chip, link, server and price that ships or that the user adds (`datafile.use_catalog`), by name.
+
+Files are read on first use and kept.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
 from hwmodels.chip import Chip, read_chip
-from hwmodels.datafile import DataFileError, TomlFile, read_toml, unknown_name
+from hwmodels.datafile import DataFileError, TomlFile, data_files, read_toml, unknown_name
 from hwmodels.link import Link, read_link
 from hwmodels.price import Price, read_prices
 from hwmodels.server import Server, read_server
 
 DATA: Final = Path(__file__).parent / "data"
+_MOST_SHOWN: Final = 12
 
 T = TypeVar("T", Chip, Link, Server)
 
@@ -40,7 +44,7 @@ def server_ids() -> tuple[str, ...]:
 
 
 def chip(name: str) -> Chip:
-    """The chip called `name`: its id, or the start of exactly one id ("h100" while there is one H100).
+    """The chip called `name`: its id, or the start of exactly one id ("gh200" while there is one GH200).
 
     Raises
     ------
@@ -94,9 +98,10 @@ def resolve_chip(spelling: str, *, memory_gb: float | None = None, link: str = "
     """Which chips of the catalogue a spelling in a published table may mean.
 
     A spelling is known if a chip lists it in `measured_as`; case, spaces and punctuation do not count. Several
-    variants may list the same bare name ("A100"); `memory_gb`, the printed capacity, leaves those that have it.
+    variants may list the same bare name ("A100"); `memory_gb`, the printed capacity, leaves those that have it, and
+    those that list the name with that capacity behind it ("B200-192GB": some tables count what cannot be used too).
     `link`, the printed name of the link between chips, decides the form of a bare name: on PCIe it is the card,
-    on NVLink it is the module.
+    on NVLink it is the module, on NVSwitch a module later than SXM2.
 
     Returns
     -------
@@ -107,61 +112,91 @@ def resolve_chip(spelling: str, *, memory_gb: float | None = None, link: str = "
         return ()
     found = [id for id in chip_ids() if word in _spellings(id)]
     if memory_gb is not None:
-        # The capacity of a chip is binary (80 GiB); tables print its number of GiB as "80" [GB].
-        found = [id for id in found if abs(_chip(id).memory_byte / 2**30 - memory_gb) < 0.5]
+        printed_as = _normal(f"{spelling} {memory_gb:g} GB")
+        found = [id for id in found if _holds(_chip(id), memory_gb) or printed_as in _spellings(id)]
     if "sxm" not in word and "pcie" not in word:
         printed = _normal(link)
         if printed.startswith("pcie"):
             found = [id for id in found if "sxm" not in id]
         elif "nvlink" in printed:
             found = [id for id in found if "pcie" not in id]
+        if "nvswitch" in printed:  # boards of SXM2 modules have no switches
+            found = [id for id in found if "sxm2" not in id]
     return tuple(found)
+
+
+def _holds(chip: Chip, memory_gb: float) -> bool:
+    # The capacity of a chip is binary (80 GiB); tables print its number of GiB as "80" [GB]. Where the package holds no
+    # memory chips, no table names a variant by its memory: what it prints is some other memory.
+    return chip.kind in ("sram", "wafer") or abs(chip.memory_byte / 2**30 - memory_gb) < 0.5
 
 
 def _normal(spelling: str) -> str:
     word = re.sub(r"[^a-z0-9]", "", spelling.lower())
-    return re.sub(r"^(nvidia|google)?(tesla|cloud)?", "", word)
+    return re.sub(r"^(nvidia|google)?(tesla|cloud|geforce)?", "", word)
+
+
+def _spellings(id: str) -> frozenset[str]:
+    return _spellings_of(_chip(id))
 
 
 @cache
-def _spellings(id: str) -> frozenset[str]:
-    return frozenset(_normal(spelling) for spelling in (id, *_chip(id).measured_as))
+def _spellings_of(chip: Chip) -> frozenset[str]:
+    return frozenset(_normal(spelling) for spelling in (chip.id, *chip.measured_as))
 
 
 def _either(names: list[str]) -> str:
     quoted = [repr(name) for name in names]
+    if len(quoted) > _MOST_SHOWN:
+        return f"{', '.join(quoted[:_MOST_SHOWN])} or another of {len(quoted)}"
     return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _ids(folder: str) -> tuple[str, ...]:
-    return tuple(sorted(name.removesuffix(".toml") for name in os.listdir(DATA / folder) if name.endswith(".toml")))
+def _files(kind: str) -> Mapping[str, str]:
+    return data_files(kind, str(DATA / kind))
 
 
-def _read(folder: str, id: str, parse: Callable[[TomlFile], T]) -> T:
-    name = f"{folder}/{id}.toml"
-    item = parse(read_toml(DATA / folder / f"{id}.toml", name=name))
+def _ids(kind: str) -> tuple[str, ...]:
+    return tuple(_files(kind))
+
+
+def _read(kind: str, path: str, parse: Callable[[TomlFile], T]) -> T:
+    id = os.path.basename(path).removesuffix(".toml")
+    name = f"{kind}/{id}.toml" if path.startswith(str(DATA)) else path
+    item = parse(read_toml(path, name=name))
     if item.id != id:
         raise DataFileError(f"{name}: id is {item.id!r}; it must be the file's name.")
     return item
 
 
-@cache
 def _chip(id: str) -> Chip:
-    return _read("chips", id, read_chip)
+    return _chip_at(_files("chips")[id])
 
 
-@cache
 def _link(id: str) -> Link:
-    return _read("links", id, read_link)
+    return _link_at(_files("links")[id])
+
+
+def _server(id: str) -> Server:
+    return _server_at(_files("servers")[id])
 
 
 @cache
-def _server(id: str) -> Server:
-    return _read("servers", id, read_server)
+def _chip_at(path: str) -> Chip:
+    return _read("chips", path, read_chip)
+
+
+@cache
+def _link_at(path: str) -> Link:
+    return _read("links", path, read_link)
+
+
+@cache
+def _server_at(path: str) -> Server:
+    return _read("servers", path, read_server)
 
 
 @cache

@@ -12,9 +12,37 @@ from hwmodels.facts import STATUSES, Fact, FactReader, FrozenMapping, Source
 
 #: Words for number formats, the same in every package. "fp16" and "bf16" multiply in 16 bit on the matrix unit
 #: where the chip has one (accumulating in fp32), else on the vector units.
-PRECISIONS: Final = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
-ARCHITECTURES: Final = ("kepler", "pascal", "volta", "ampere", "hopper", "tpu")
-KINDS: Final = ("gpu", "systolic")
+PRECISIONS: Final = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8", "flex16")
+#: Generations of one maker, oldest first: what was measured on one carries over to its neighbours first.
+LINEAGES: Final[Mapping[str, tuple[str, ...]]] = {
+    "nvidia": ("fermi", "kepler", "maxwell", "pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell"),
+    "amd": ("gcn", "vega", "cdna", "cdna2", "cdna3", "cdna4"),
+    "google": ("tpu",),
+    "graphcore": ("ipu",),
+    "cerebras": ("wafer",),
+    "intel": ("haswell", "broadwell", "skylake", "many-core"),
+    "habana": ("gaudi",),
+    "aws": ("neuron",),
+    "huawei": ("ascend",),
+    "sambanova": ("reconfigurable",),
+}
+ARCHITECTURES: Final = tuple(word for line in LINEAGES.values() for word in line)
+#: Which model of `simulator.kernels` prices a chip: many cores over a cache and DRAM; arrays of multipliers fed by
+#: explicit copies; memory spread over the tiles; a wafer of them; vector cores with coherent caches.
+KINDS: Final = ("gpu", "systolic", "sram", "wafer", "cpu")
+#: Architectures whose 16-bit products run on the vector units.
+WITHOUT_MATRIX_UNITS: Final = (
+    "fermi", "kepler", "maxwell", "pascal", "gcn", "vega", "haswell", "broadwell", "skylake", "many-core",
+)  # fmt: skip
+
+
+_OPTIONAL_FACTS: Final = (
+    "on_chip_bandwidth_byte_per_s",
+    "fabric_bandwidth_byte_per_s",
+    "far_memory_byte",
+    "far_memory_bandwidth_byte_per_s",
+    "host_bandwidth_byte_per_s",
+)
 
 
 class ChipError(ValueError):
@@ -28,9 +56,17 @@ class Chip:
     Parameters
     ----------
     peak_flop_per_s
-        Dense peak for each precision the chip has at its highest clock [FLOP/s]. A word absent: the chip cannot.
+        Dense peak for each precision the chip has at its highest clock, on its fastest units [FLOP/s]. A word absent:
+        the chip cannot.
+    vector_peak_flop_per_s
+        The rate on the vector units, for the precisions whose fastest units are others [FLOP/s].
+    sparse_multiplier
+        What the maker says structured (2:4) sparsity multiplies the peak by; 1 without it.
     cores
-        Units that work is tiled over: streaming multiprocessors of a GPU, matrix units of a systolic chip.
+        Units that work is tiled over: streaming multiprocessors of a GPU, matrix units of a systolic chip, tiles of a
+        machine of SRAM, cores of a CPU.
+    dies
+        Dies that are programmed as devices of their own; the other figures are those of all together.
     clock_hz
         Highest (boost) clock [Hz].
     memory_byte, memory_bandwidth_byte_per_s
@@ -39,6 +75,13 @@ class Chip:
         Cache that all cores share, 0 if there is none [B].
     on_chip_byte
         L1 and shared memory of all cores together; vector memory of a systolic chip [B].
+    on_chip_bandwidth_byte_per_s, fabric_bandwidth_byte_per_s
+        Rate of the on-chip memory, and of the fabric between tiles, all tiles together [B/s]; None: no source.
+    far_memory_byte, far_memory_bandwidth_byte_per_s
+        A second, slower memory behind the main one (DDR behind MCDRAM, streaming memory behind an IPU) [B, B/s];
+        None: none.
+    host_bandwidth_byte_per_s
+        Link to the host, one direction [B/s]; None: no source.
     tdp_w, idle_w
         Board power limit, and power with a context open but nothing running; None: no source [W].
     matrix_tile
@@ -54,12 +97,20 @@ class Chip:
     architecture: str
     kind: str
     peak_flop_per_s: Mapping[str, float] = field(hash=False)
+    vector_peak_flop_per_s: Mapping[str, float] = field(default_factory=dict, hash=False)
+    sparse_multiplier: float = 1.0
     cores: int
+    dies: int = 1
     clock_hz: float
     memory_byte: float
     memory_bandwidth_byte_per_s: float
     l2_byte: float = 0.0
     on_chip_byte: float = 0.0
+    on_chip_bandwidth_byte_per_s: float | None = None
+    fabric_bandwidth_byte_per_s: float | None = None
+    far_memory_byte: float | None = None
+    far_memory_bandwidth_byte_per_s: float | None = None
+    host_bandwidth_byte_per_s: float | None = None
     tdp_w: float
     idle_w: float | None = None
     matrix_tile: tuple[int, int] | None = None
@@ -69,7 +120,7 @@ class Chip:
     status: str = "provisional"
 
     def __post_init__(self) -> None:
-        for name in ("peak_flop_per_s", "facts", "sources"):
+        for name in ("peak_flop_per_s", "vector_peak_flop_per_s", "facts", "sources"):
             object.__setattr__(self, name, FrozenMapping(getattr(self, name)))
         self._require_one_of("architecture", ARCHITECTURES)
         self._require_one_of("kind", KINDS)
@@ -81,8 +132,21 @@ class Chip:
                 near = did_you_mean(word, PRECISIONS)
                 raise ChipError(f"Chip {self.id!r}: precision {word!r} is not one of {', '.join(PRECISIONS)}.{near}")
             self._require_positive(f"peak_flop_per_s[{word!r}]", rate)
-        for name in ("cores", "clock_hz", "memory_byte", "memory_bandwidth_byte_per_s", "tdp_w"):
+        for word, rate in self.vector_peak_flop_per_s.items():
+            self._require_positive(f"vector_peak_flop_per_s[{word!r}]", rate)
+            if rate > self.peak_flop_per_s.get(word, 0.0):
+                raise ChipError(
+                    f"Chip {self.id!r}: vector_peak_flop_per_s[{word!r}] is {rate:g}; at most the peak of {word!r}."
+                )
+        for name in ("cores", "dies", "clock_hz", "memory_byte", "memory_bandwidth_byte_per_s", "tdp_w"):
             self._require_positive(name, getattr(self, name))
+        for name in _OPTIONAL_FACTS:
+            if getattr(self, name) is not None:
+                self._require_positive(name, getattr(self, name))
+        if (self.far_memory_byte is None) != (self.far_memory_bandwidth_byte_per_s is None):
+            raise ChipError(f"Chip {self.id!r}: far memory needs both a capacity and a bandwidth.")
+        if not 1.0 <= self.sparse_multiplier <= 16.0:
+            raise ChipError(f"Chip {self.id!r}: sparse_multiplier is {self.sparse_multiplier!r}; from 1 to 16.")
         for name in ("l2_byte", "on_chip_byte"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ChipError(f"Chip {self.id!r}: {name} is {getattr(self, name)!r}; a finite number, 0 or more.")
@@ -94,7 +158,12 @@ class Chip:
     @property
     def has_matrix_units(self) -> bool:
         """Whether 16-bit products run on units of their own rather than on the vector units."""
-        return self.architecture not in ("kepler", "pascal")
+        return self.architecture not in WITHOUT_MATRIX_UNITS
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """Architectures of the same maker, oldest first, this chip's among them."""
+        return next(line for line in LINEAGES.values() if self.architecture in line)
 
     def peak(self, precision: str) -> float:
         """Dense peak rate [FLOP/s] in `precision`.
@@ -144,12 +213,22 @@ def read_chip(file: TomlFile) -> Chip:
         "status": take.text("status", legal=STATUSES),
         "measured_as": take.texts("measured_as"),
         "peak_flop_per_s": take.fact_table("peak", dimension="flop/s", legal=PRECISIONS),
+        "vector_peak_flop_per_s": (
+            take.fact_table("vector_peak", dimension="flop/s", legal=PRECISIONS) if take.raw("vector_peak") else {}
+        ),
+        "sparse_multiplier": take.fact("compute", "sparse_multiplier", dimension="1", default=1.0),
         "cores": take.count("compute", "cores"),
+        "dies": take.count("compute", "dies", default=1),
         "clock_hz": take.fact("compute", "clock", dimension="hz"),
         "memory_byte": take.fact("memory", "capacity", dimension="byte"),
         "memory_bandwidth_byte_per_s": take.fact("memory", "bandwidth", dimension="byte/s"),
         "l2_byte": take.fact("memory", "l2", dimension="byte", default=0.0),
         "on_chip_byte": take.fact("memory", "on_chip", dimension="byte", default=0.0),
+        "on_chip_bandwidth_byte_per_s": take.optional_fact("memory", "on_chip_bandwidth", dimension="byte/s"),
+        "fabric_bandwidth_byte_per_s": take.optional_fact("memory", "fabric_bandwidth", dimension="byte/s"),
+        "far_memory_byte": take.optional_fact("memory", "far_capacity", dimension="byte"),
+        "far_memory_bandwidth_byte_per_s": take.optional_fact("memory", "far_bandwidth", dimension="byte/s"),
+        "host_bandwidth_byte_per_s": take.optional_fact("memory", "host_bandwidth", dimension="byte/s"),
         "tdp_w": take.fact("power", "tdp", dimension="w"),
         "idle_w": take.optional_fact("power", "idle", dimension="w"),
     }

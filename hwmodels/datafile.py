@@ -6,15 +6,23 @@ This module knows nothing of hardware; the other packages read their own data fi
 from __future__ import annotations
 
 import math
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 KeyPath = tuple[str | int, ...]
+
+#: Folders of the user's own data files, searched after those that ship; joined as in PATH. An environment variable, so
+#: that worker processes see the same catalogue.
+CATALOG_VARIABLE: Final = "TRAINYARD_CATALOG"
+#: Kinds of data files a user may add, each in a folder of its name; files that stand in no such folder are chips.
+ADDABLE: Final = ("chips", "links", "servers", "systems", "stacks")
 
 MAX_BYTE: Final = 10 * 2**20
 #: Tables and arrays inside one another. Nothing we read needs more than six; tomllib needs time that grows with
@@ -35,6 +43,70 @@ class DataFileError(ValueError):
 
     def __str__(self) -> str:
         return "\n".join(self.problems)
+
+
+def user_folders() -> tuple[str, ...]:
+    """Folders of the user's own data files, in order."""
+    return tuple(part for part in os.environ.get(CATALOG_VARIABLE, "").split(os.pathsep) if part)
+
+
+def use_catalog(folder: str) -> None:
+    """Search a folder of the user's own data files too, from now on and in worker processes.
+
+    It holds ``chips/*.toml``, ``links/*.toml``, ``servers/*.toml``, ``systems/*.toml`` and ``stacks/*.toml``, written
+    as those that ship; files directly in it are chips.
+
+    Raises
+    ------
+    DataFileError
+        If there is no such folder, or it holds no data file.
+    """
+    if not os.path.isdir(folder):
+        raise DataFileError(f"{folder!a}: is not a folder; name one that holds chips/*.toml or the like.")
+    path = os.path.abspath(folder)
+    if os.pathsep in path:
+        raise DataFileError(f"{folder!a}: has {os.pathsep!r} in its path; name a folder without.")
+    if not any(_files_of(kind, path) for kind in ADDABLE):
+        where = ", ".join(f"{kind}/" for kind in ADDABLE)
+        raise DataFileError(f"{folder!a}: holds no *.toml; looked for chips there and in {where}.")
+    if path not in user_folders():
+        os.environ[CATALOG_VARIABLE] = os.pathsep.join((*user_folders(), path))
+
+
+def data_files(kind: str, shipped: str) -> Mapping[str, str]:
+    """Paths of the data files of one of the `ADDABLE` kinds by the name of the file: those that ship, then the user's.
+
+    Raises
+    ------
+    DataFileError
+        If two files have one name: an entry of the user's never replaces one that ships.
+    """
+    return _data_files(kind, shipped, user_folders())
+
+
+@cache
+def _data_files(kind: str, shipped: str, folders: tuple[str, ...]) -> Mapping[str, str]:
+    found = {id: os.path.join(shipped, f"{id}.toml") for id in _names(shipped)}
+    for folder in folders:
+        for id, path in _files_of(kind, folder).items():
+            if id in found:
+                raise DataFileError(f"{path}: {id!r} is the name of {found[id]} already; give the file another name.")
+            found[id] = path
+    return dict(sorted(found.items()))
+
+
+def _files_of(kind: str, folder: str) -> dict[str, str]:
+    inner = os.path.join(folder, kind)
+    found = {id: os.path.join(inner, f"{id}.toml") for id in _names(inner)}
+    if kind == "chips":
+        found |= {id: os.path.join(folder, f"{id}.toml") for id in _names(folder)}
+    return found
+
+
+def _names(folder: str) -> list[str]:
+    if not os.path.isdir(folder):
+        return []
+    return sorted(name.removesuffix(".toml") for name in os.listdir(folder) if name.endswith(".toml"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import hwmodels.catalog as hardware
 from hwmodels.chip import Chip
-from hwmodels.datafile import DataFileError, TomlFile, did_you_mean, read_toml, unknown_name
+from hwmodels.datafile import DataFileError, TomlFile, data_files, did_you_mean, read_toml, unknown_name
 from hwmodels.server import Server
 
 NETWORKS: Final = ("fat_tree", "torus", "single_server", "cloud")
@@ -176,19 +176,18 @@ def _read_system(file: TomlFile) -> SystemEntry:
     )
 
 
-@cache
 def _systems() -> Mapping[str, SystemEntry]:
-    folder = files("simulator") / "data" / "systems"
-    entries = [
-        _read_system(read_toml(str(entry)))
-        for entry in sorted(folder.iterdir(), key=lambda e: e.name)
-        if entry.name.endswith(".toml")
-    ]
+    return _read_systems(tuple(data_files("systems", str(files("simulator") / "data" / "systems")).values()))
+
+
+@cache
+def _read_systems(paths: tuple[str, ...]) -> Mapping[str, SystemEntry]:
+    entries = [_read_system(read_toml(path)) for path in paths]
     return {entry.cluster.id: entry for entry in entries}
 
 
 def system_ids() -> tuple[str, ...]:
-    """Systems that ship."""
+    """Systems that ship or that the user adds."""
     return tuple(_systems())
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, get_type_hints
 
-from hwmodels.datafile import DataFileError, TomlFile, did_you_mean, read_toml, unknown_name
+from hwmodels.datafile import DataFileError, TomlFile, data_files, did_you_mean, read_toml, unknown_name
 
 ATTENTION_KINDS: Final = ("fused", "unfused")
 GRADIENT_EXCHANGES: Final = ("after", "backward")
@@ -139,19 +139,18 @@ def _read(file: TomlFile) -> Stack:
         raise DataFileError(f"{file.name}: {error}") from error
 
 
-@cache
 def _all() -> Mapping[str, Stack]:
-    folder = files("simulator") / "data" / "stacks"
-    stacks = [
-        _read(read_toml(str(entry)))
-        for entry in sorted(folder.iterdir(), key=lambda e: e.name)
-        if entry.name.endswith(".toml")
-    ]
+    return _read_stacks(tuple(data_files("stacks", str(files("simulator") / "data" / "stacks")).values()))
+
+
+@cache
+def _read_stacks(paths: tuple[str, ...]) -> Mapping[str, Stack]:
+    stacks = [_read(read_toml(path)) for path in paths]
     return {stack.id: stack for stack in stacks}
 
 
 def stack_ids() -> tuple[str, ...]:
-    """Stacks that ship."""
+    """Stacks that ship or that the user adds."""
     return tuple(_all())
 
 

@@ -60,6 +60,10 @@ def test_facts_keep_what_the_source_prints() -> None:
 def test_silence_is_not_zero() -> None:
     chip = read_chip(parse_toml(CHIP, name="toy.toml"))
     assert chip.idle_w is None
+    assert chip.host_bandwidth_byte_per_s is None
+    assert chip.far_memory_byte is None
+    assert chip.vector_peak_flop_per_s == {}
+    assert (chip.dies, chip.sparse_multiplier) == (1, 1.0)
     assert chip.l2_byte == 0.0
 
 
@@ -84,11 +88,17 @@ def test_silence_is_not_zero() -> None:
         ("[power]", "[pover]", "toy.toml:22: pover: is not known here. Did you mean 'power'?"),
         ("schema = 1", "schema = 2", "toy.toml:1: schema: must be 1."),
         ("year = 2020", "year = 20", "toy.toml:5: year: is 20"),
-        ('"volta"', '"volt"', "toy.toml:6: architecture: is 'volt'; one of kepler"),
+        ('"volta"', '"volt"', "toy.toml:6: architecture: is 'volt'; one of fermi, kepler"),
         ('name = "Toy chip"', "name = 3", "toy.toml:3: name: is 3; a text is needed."),
         ('name = "Toy chip"\n', "", "toy.toml: name: is missing."),
         ('measured_as = ["Toy"]', "measured_as = [1]", "toy.toml:9: measured_as: a list of texts is needed."),
         ("fp32 = {", "fp33 = {", "toy.toml:12: peak.fp33: is not known; one of fp64"),
+        ("[power]", "far_bandwidth = 1\n[power]", "toy.toml:22: memory.far_bandwidth: is the bare value 1"),
+        (
+            "[compute]",
+            "[vector_peak]\nfp33 = 1\n\n[compute]",
+            "toy.toml:15: vector_peak.fp33: is not known; one of fp64",
+        ),
         ("value = 80,", "value = 80.5,", "toy.toml:15: compute.cores: is 80.5; a whole number is needed."),
         ('kind = "vendor"', 'kind = "friend"', "toy.toml:28: sources.sheet.kind: is 'friend'; one of vendor"),
         ('title = "Data sheet"\n', "", "toy.toml:25: sources.sheet.title: is missing."),
@@ -106,6 +116,23 @@ def test_bare_number_is_refused() -> None:
     assert problems_of(text) == (
         "toy.toml:23: power.tdp: is the bare value 300; write { value, unit, source, locator }.",
     )
+
+
+def test_every_optional_fact_is_read_in_si() -> None:
+    def fact(value: float, unit: str) -> str:
+        return f'{{ value = {value}, unit = "{unit}", source = "sheet", locator = "page 3" }}'
+
+    text = CHIP.replace("[compute]", f"[vector_peak]\nfp32 = {fact(5, 'TFLOP/s')}\n\n[compute]")
+    text = text.replace("[memory]", f"dies = {fact(2, '1')}\nsparse_multiplier = {fact(2, '1')}\n\n[memory]")
+    added = {"on_chip_bandwidth": 9, "fabric_bandwidth": 8, "far_bandwidth": 7, "host_bandwidth": 6}
+    lines = [f"{key} = {fact(value, 'TB/s')}" for key, value in added.items()]
+    lines.append(f"far_capacity = {fact(1, 'TiB')}")
+    chip = read_chip(parse_toml(text.replace("[power]", "\n".join([*lines, "", "[power]"])), name="toy.toml"))
+    assert chip.vector_peak_flop_per_s == {"fp32": 5e12}
+    assert (chip.dies, chip.sparse_multiplier) == (2, 2.0)
+    assert (chip.on_chip_bandwidth_byte_per_s, chip.fabric_bandwidth_byte_per_s) == (9e12, 8e12)
+    assert (chip.far_memory_byte, chip.far_memory_bandwidth_byte_per_s) == (2.0**40, 7e12)
+    assert chip.host_bandwidth_byte_per_s == 6e12
 
 
 def test_source_that_no_fact_names_is_refused() -> None:

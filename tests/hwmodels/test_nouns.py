@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hwmodels.chip import Chip, ChipError
+from hwmodels.chip import ARCHITECTURES, Chip, ChipError
 from hwmodels.datafile import DataFileError
 from hwmodels.link import Link, LinkError
 from hwmodels.price import COLUMNS, Price, PriceError, read_prices
@@ -59,6 +59,20 @@ def test_peak_of_a_known_precision_is_its_rate() -> None:
 
 
 @pytest.mark.parametrize(
+    ("architecture", "matrix"),
+    [("pascal", False), ("volta", True), ("vega", False), ("cdna", True), ("skylake", False)],
+)
+def test_lineage_holds_the_architecture_and_matrix_units_follow_it(architecture: str, matrix: bool) -> None:
+    chip = Chip(**CHIP | {"architecture": architecture})
+    assert architecture in chip.lineage
+    assert chip.has_matrix_units == matrix
+
+
+def test_every_architecture_stands_in_one_lineage() -> None:
+    assert len(set(ARCHITECTURES)) == len(ARCHITECTURES)
+
+
+@pytest.mark.parametrize(
     ("field", "value", "message"),
     [
         ("peak_flop_per_s", {}, "give at least one precision"),
@@ -69,7 +83,15 @@ def test_peak_of_a_known_precision_is_its_rate() -> None:
         ("l2_byte", -1.0, "l2_byte is -1.0"),
         ("cores", 0, "cores is 0"),
         ("architecture", "voltas", "Did you mean 'volta'"),
-        ("kind", "cpu", "one of gpu, systolic"),
+        ("kind", "fpga", "one of gpu, systolic, sram, wafer, cpu"),
+        ("vector_peak_flop_per_s", {"fp16": 2e14}, r"vector_peak_flop_per_s\['fp16'\] is 2e\+14; at most the peak"),
+        ("vector_peak_flop_per_s", {"fp64": 1e12}, "at most the peak of 'fp64'"),
+        ("vector_peak_flop_per_s", {"fp16": 0.0}, "above 0"),
+        ("sparse_multiplier", 0.5, "sparse_multiplier is 0.5; from 1 to 16"),
+        ("dies", 0, "dies is 0"),
+        ("host_bandwidth_byte_per_s", 0.0, "host_bandwidth_byte_per_s is 0.0"),
+        ("on_chip_bandwidth_byte_per_s", float("nan"), "on_chip_bandwidth_byte_per_s is nan"),
+        ("far_memory_byte", 1e12, "far memory needs both a capacity and a bandwidth"),
         ("status", "done", "one of provisional, checked"),
         ("idle_w", 300.0, "below tdp_w = 300 W"),
         ("matrix_tile", (128, 128), "matrix_tile goes with kind 'systolic'"),
@@ -127,9 +149,10 @@ def test_noun_is_frozen_hashable_and_survives_pickling(noun: Any) -> None:
 
 def test_peaks_of_a_chip_cannot_be_changed_from_outside() -> None:
     peaks = {"fp32": 1e13}
-    chip = Chip(**CHIP | {"peak_flop_per_s": peaks})
+    chip = Chip(**CHIP | {"peak_flop_per_s": peaks, "vector_peak_flop_per_s": peaks})
     peaks["fp32"] = 1.0
     assert chip.peak("fp32") == 1e13
+    assert chip.vector_peak_flop_per_s == {"fp32": 1e13}
 
 
 PRICE: dict[str, Any] = {
