@@ -59,8 +59,41 @@ def main() -> None:
     cli()
 
 
+_CATALOG: Final = click.option(
+    "--catalog",
+    "folders",
+    multiple=True,
+    metavar="DIR",
+    expose_value=False,
+    is_eager=True,
+    callback=lambda _context, _parameter, folders: _use_catalogs(folders),
+    help="Your own chips, links, servers, systems: DIR/chips/*.toml and so on. Repeatable.",
+)
+
+
+def _use_catalogs(folders: Sequence[str]) -> None:
+    """Add the user's folders to the catalogue before anything reads it."""
+    if not folders:
+        return
+    from hwmodels.datafile import DataFileError, use_catalog
+
+    problems: list[str] = []
+    for folder in folders:
+        try:
+            use_catalog(folder)
+        except DataFileError as error:
+            problems += [f"--catalog: {problem}" for problem in error.problems]
+    if not problems:
+        from .user_catalog import problems_of_user_files
+
+        problems = [f"--catalog: {problem}" for problem in problems_of_user_files()]
+    if problems:
+        raise InputError(*problems)
+
+
 @click.group(cls=Trainyard, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trainyard", prog_name="trainyard")
+@_CATALOG
 def cli() -> None:
     """Predict what training a neural network at scale takes: step time, memory, money, energy."""
 
@@ -95,7 +128,7 @@ def _asks(*without: str) -> Callable[[F], F]:
         for key, (metavar, text) in reversed(list(_FLAGS.items())):
             if key not in without:
                 command = click.option(f"--{key.replace('_', '-')}", key, metavar=metavar, help=text)(command)
-        return click.argument("job", required=False, metavar="[JOB.toml]")(command)
+        return click.argument("job", required=False, metavar="[JOB.toml]")(_CATALOG(command))
 
     return decorate
 
@@ -293,6 +326,7 @@ def scale(
 @click.option("--image-size", metavar="N", help="Side of an image in pixels.")
 @_JSON
 @_OUT
+@_CATALOG
 def roofline(as_json: bool, out: str | None, **flags: str | None) -> int:
     """Set every layer of a model against the roof of a chip."""
     problems = _output_problems(None, [out])
@@ -309,6 +343,7 @@ def roofline(as_json: bool, out: str | None, **flags: str | None) -> int:
 @click.argument("kind", required=False, metavar="[KIND]")
 @click.argument("name", required=False, metavar="[NAME]")
 @_JSON
+@_CATALOG
 def catalog(kind: str | None, name: str | None, as_json: bool) -> int:
     """List what ships, or show every fact of one entry with its source.
 
@@ -334,6 +369,7 @@ def catalog(kind: str | None, name: str | None, as_json: bool) -> int:
 
 
 _VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence")
+_VALIDATED: Final = ("runs", "kernels")
 
 
 @cli.command()
@@ -341,26 +377,43 @@ _VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence")
 @click.argument("file", required=False, metavar="[FILE.csv]")
 @click.option("--out", metavar="PRED.csv", help="Write one prediction per input line there.")
 @click.option("--held-out", is_flag=True, help="Predict every group with constants fitted without it.")
+@click.option(
+    "--by",
+    "hold",
+    type=click.Choice(["chips", "shapes", "generations"]),
+    help="What of measured kernels is held out together. Default: chips.",
+)
 @click.option("--calibration", default="default", show_default=True, metavar="NAME", help="Fitted constants to use.")
 @_JSON
-def validate(kind: str, file: str | None, out: str | None, held_out: bool, calibration: str, as_json: bool) -> int:
+@_CATALOG
+def validate(
+    kind: str, file: str | None, out: str | None, held_out: bool, hold: str | None, calibration: str, as_json: bool
+) -> int:
     """Compare predictions with measurements; without a file, with those that ship.
 
-    KIND is runs; kernels, collectives and convergence are to come.
+    KIND is runs or kernels; collectives and convergence are to come.
     """
     from hwmodels.datafile import did_you_mean
 
     if kind not in _VALIDATE_KINDS:
         near = did_you_mean(kind, _VALIDATE_KINDS)
-        raise InputError(f"validate: there is no kind {ascii(kind)[:80]}; legal: runs.{near}")
-    if kind != "runs":
-        raise InputError(f"validate: {kind} is not yet supported; legal: runs.")
+        raise InputError(
+            f"validate: there is no kind {ascii(kind)[:80]}; legal: {', '.join(_VALIDATED)}.{near}"
+        )
+    if kind not in _VALIDATED:
+        raise InputError(f"validate: {kind} is not yet supported; legal: {', '.join(_VALIDATED)}.")
+    if hold is not None and (kind != "kernels" or not held_out):
+        raise InputError("--by: goes with `validate kernels --held-out`; runs are held out by source, model and chip.")
     problems = _output_problems(file, [out])
     if out is not None and os.path.exists(out) and not os.path.isfile(out) and not problems:
         problems = [f"{out!a}: is not a plain file; predictions are written all or nothing."]
     if problems:
         raise InputError(*problems)
-    _deliver(_validated(file, out, held_out=held_out, calibration=calibration, as_json=as_json), None)
+    if kind == "kernels":
+        held = (hold or "chips") if held_out else ""
+        _deliver(_validated_kernels(file, out, hold=held, calibration=calibration, as_json=as_json), None)
+    else:
+        _deliver(_validated(file, out, held_out=held_out, calibration=calibration, as_json=as_json), None)
     return 0
 
 
@@ -385,6 +438,30 @@ def _validated(file: str | None, out: str | None, *, held_out: bool, calibration
             calibration=calibration,
             progress=_note,
         )
+    except TableError as error:
+        raise InputError(str(error)) from None
+    if out is not None:
+        _note(f"wrote {out}")
+    return _json(summary.as_json()) if as_json else summary.text()
+
+
+def _validated_kernels(file: str | None, out: str | None, *, hold: str, calibration: str, as_json: bool) -> str:
+    from pathlib import Path
+
+    from .calibration_data import CalibrationError
+    from .validation import TableError
+    from .validation.kernel_command import validate_kernels
+
+    try:
+        summary = validate_kernels(
+            Path(file) if file is not None else None,
+            Path(out) if out is not None else None,
+            hold=hold,
+            calibration=calibration,
+            progress=_note,
+        )
+    except CalibrationError as error:
+        raise InputError(f"--calibration: {error.args[0]}") from None
     except TableError as error:
         raise InputError(str(error)) from None
     if out is not None:

@@ -46,11 +46,11 @@ def _spec(
 
 _SPECS: Final = (
     # Chip families: at most five.
-    _spec("matrix_fraction", "chip", "1", 0.80, 0.40, 1.00, 0.15, "share of the 16-bit product peak that large products sustain"),
-    _spec("narrow_fraction", "chip", "1", 0.75, 0.30, 1.00, 0.15, "the same for fp8 and tf32"),
+    _spec("matrix_fraction", "chip", "1", 0.80, 0.40, 1.00, 0.15, "rate of 16-bit products in a step against the kernel model's"),
+    _spec("narrow_fraction", "chip", "1", 0.75, 0.30, 1.00, 0.15, "the same for tf32, fp8 and narrower"),
     _spec("plain_fraction", "chip", "1", 0.85, 0.40, 1.10, 0.15, "the same for fp32 on vector units"),
     _spec("memory_fraction", "chip", "1", 0.80, 0.40, 1.00, 0.12, "share of the nominal memory bandwidth that streaming kernels sustain"),
-    _spec("conv_fraction", "chip", "1", 0.70, 0.20, 1.20, 0.25, "rate of convolutions against large products, on the chip's fastest units"),
+    _spec("conv_fraction", "chip", "1", 1.00, 0.20, 2.00, 0.25, "rate of convolutions against the kernel model's, beyond that of products"),
     # Stack releases: at most four.
     _spec("compute_scale", "stack", "1", 1.00, 0.50, 2.50, 0.12, "time of products and attention against the chip's sustained rate"),
     _spec("traffic_scale", "stack", "1", 1.00, 0.25, 5.00, 0.35, "bytes of element-wise kernels against the stack's fusion rules"),
@@ -61,10 +61,9 @@ _SPECS: Final = (
     _spec("latency_scale", "fabric", "1", 1.00, 0.20, 10.0, 0.50, "latency per hop against the nominal"),
     # Global.
     _spec("kernel_ramp_s", "global", "s", 2.5e-6, 5e-7, 6e-6, 0.4, "device time of a kernel before its steady state"),
-    _spec("attention_fraction", "global", "1", 0.60, 0.20, 1.00, 0.2, "rate of fused attention against large products, forward"),
-    _spec("attention_backward_fraction", "global", "1", 0.50, 0.15, 1.00, 0.2, "the same, backward"),
-    _spec("plain_conv_fraction", "global", "1", 0.80, 0.30, 1.20, 0.2, "rate of fp32 convolutions against large fp32 products on chips that have matrix units"),
-    _spec("winograd_saving", "global", "1", 1.80, 1.00, 4.00, 0.25, "products that Winograd's algorithm saves on 3 x 3 fp32 convolutions, all passes together (arXiv:1509.09308 gives 4 at best)"),
+    _spec("attention_fraction", "global", "1", 1.00, 0.30, 1.60, 0.2, "rate of fused attention in a step against the kernel model's, forward"),
+    _spec("attention_backward_fraction", "global", "1", 1.00, 0.30, 1.60, 0.2, "the same, backward"),
+    _spec("plain_conv_fraction", "global", "1", 1.00, 0.30, 2.00, 0.2, "the same for fp32 convolutions on chips that have matrix units"),
     _spec("call_s", "global", "s", 3.0e-5, 2e-6, 1.0e-4, 0.5, "time of a collective's call before its first byte"),
     _spec("fixed_launches", "global", "1", 300.0, 10.0, 5000.0, 0.8, "host launches' worth of time that a step costs besides its kernels"),
     _spec("optimizer_traffic", "global", "1", 1.20, 0.50, 4.00, 0.4, "bytes of the update against the optimizer's own words"),

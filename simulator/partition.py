@@ -9,7 +9,6 @@ read one tensor more than forward.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,15 @@ from workloads.op import Op
 from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
 
-from .kernels.optable import ATTENTION, BACKWARD, CONV, FORWARD, MATRIX, REPLAY, VECTOR, WINOGRAD, Floats, Ints, OpTable
-from .kernels.tiles import alignment_rate, systolic_flop, tiled_flop
+from .kernels.optable import ATTENTION, BACKWARD, CONV, FORWARD, LOSSES, MATRIX, REPLAY, VECTOR, Floats, Ints, OpTable
+from .kernels import conv_algorithms as conv
+from .kernels.attention import AttentionShapes, attention_time, pairs
+from .kernels.conv import conv_time
+from .kernels.device_constants import device_constants
+from .kernels.gemm import GemmShapes
+from .kernels.kernel_time import KernelTime
+from .kernels.products import product_time
+from .kernels.settings import Setting, Settings
 from .stack import Stack
 
 #: Backward work of fused attention against its forward work (five products against two), FlashAttention,
@@ -50,6 +56,63 @@ class Shapes:
         return len(self.micro_batch)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Product:
+    """A product whose work is still to be priced, and its place among the rows."""
+
+    place: int
+    rate: int
+    batch: Floats
+    m: Floats
+    n: Floats
+    k: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Convolution:
+    """A pass of a convolution whose work is still to be priced, and its place among the rows."""
+
+    place: int
+    op: Op
+    direction: int
+
+
+#: Precisions of products only: what is not a product of parameters (attention) stays in 16 bit.
+_PRODUCTS_ONLY = ("fp8", "fp4", "int8")
+
+
+def storage_word(chip: Chip, recipe: PrecisionRecipe) -> str:
+    """Precision of products that stay out of 8 and 4 bit (attention)."""
+    if recipe.matmul not in _PRODUCTS_ONLY:
+        return recipe.matmul
+    return "bf16" if "bf16" in chip.peak_flop_per_s else "fp16"
+
+
+def product_losses(
+    *, chip: Chip, recipe: PrecisionRecipe, library: str, rate: Ints, batch: Floats, m: Floats, n: Floats, k: Floats
+) -> Floats:
+    """What products cost a chip beyond their FLOPs, as `LOSSES`; shape (rows, len(LOSSES)) [FLOP].
+
+    ``rate`` says which products run in the recipe's own precision (0) and which in that of storage (1).
+    """
+    lost = np.zeros((len(m), len(LOSSES)))
+    shapes = GemmShapes(batch=batch, m=np.maximum(m, 1.0), n=np.maximum(n, 1.0), k=np.maximum(k, 1.0))
+    for index, word in enumerate((recipe.matmul, storage_word(chip, recipe))):
+        rows = rate == index
+        if rows.any():
+            setting = Setting(chip=chip, precision=word, library=library)
+            lost[rows] = losses(product_time(shapes.take(rows), setting, device_constants()), setting)
+    return lost
+
+
+def losses(time: KernelTime, setting: Setting) -> Floats:
+    """Device time of kernels beyond their nominal work at the peak, start apart, as `LOSSES`.
+
+    Shape (rows, len(LOSSES)) [FLOP]; they and the nominal work add up to (device time - start) x peak.
+    """
+    return np.stack([time.parts.get(name, np.zeros(time.rows)) for name in LOSSES], axis=1) * setting.peak_flop_per_s
+
+
 @dataclass
 class _Rows:
     """Collects rows while one workload is lowered."""
@@ -60,18 +123,21 @@ class _Rows:
     shapes: Shapes
     frozen: bool = False
     columns: dict[str, list[Floats]] = field(
-        default_factory=lambda: {n: [] for n in ("flop", "work", "byte", "launches")}
+        default_factory=lambda: {n: [] for n in ("flop", "byte", "launches")}
     )
     labels: dict[str, list[int]] = field(default_factory=lambda: {n: [] for n in ("block", "phase", "kind", "rate")})
+    lost: dict[int, Floats] = field(default_factory=dict)
+    products: list[_Product] = field(default_factory=list)
+    convolutions: list[_Convolution] = field(default_factory=list)
 
     def add(
-        self, *, block: int, phase: int, kind: int, rate: int, flop: Floats | float, work: Floats | float,
-        byte: Floats | float, launches: float,
+        self, *, block: int, phase: int, kind: int, rate: int, flop: Floats | float, byte: Floats | float,
+        launches: float,
     ) -> None:  # fmt: skip
         ones = np.ones(len(self.shapes))
         if kind == VECTOR:
             launches *= self.stack.vector_launch_share
-        for name, value in (("flop", flop), ("work", work), ("byte", byte), ("launches", launches)):
+        for name, value in (("flop", flop), ("byte", byte), ("launches", launches)):
             self.columns[name].append(ones * value)
         for name, label in (("block", block), ("phase", phase), ("kind", kind), ("rate", rate)):
             self.labels[name].append(label)
@@ -88,25 +154,98 @@ class _Rows:
         ones = np.ones(len(self.shapes))
         batch, m, n, k = ones * batch, ones * m, ones * n, ones * k
         flop = 2.0 * batch * m * n * k * useful
-        if self.chip.matrix_tile is not None and self.chip.kind == "systolic":
-            work = systolic_flop(batch=batch, m=m, n=n, k=k, side=float(self.chip.matrix_tile[0]))
+        self.products.append(_Product(place=len(self.labels["block"]), rate=rate, batch=batch, m=m, n=n, k=k))
+        if elements is None:
+            operand_byte = self.recipe.matmul_byte if rate == 0 else self.recipe.storage_byte
+            byte = batch * (operand_byte * (m * k + k * n) + self.recipe.storage_byte * m * n) + extra_byte
         else:
-            matrix_unit = self.recipe.matmul != "fp32" and self.chip.has_matrix_units
-            work = tiled_flop(batch=batch, m=m, n=n, k=k, cores=ones * self.chip.cores, matrix_unit=matrix_unit)
-            if matrix_unit and kind == MATRIX:
-                work = work / alignment_rate(n, k)
-        moved = batch * (m * k + k * n + m * n) if elements is None else elements
-        byte = self.recipe.storage_byte * moved + extra_byte
-        self.add(block=block, phase=phase, kind=kind, rate=rate, flop=flop, work=work, byte=byte, launches=1.0)
+            byte = self.recipe.storage_byte * elements + extra_byte
+        self.add(block=block, phase=phase, kind=kind, rate=rate, flop=flop, byte=byte, launches=1.0)
+
+    def convolution(
+        self, op: Op, *, block: int, phase: int, direction: int, flop: Floats, byte: Floats
+    ) -> None:  # fmt: skip
+        """One pass of a convolution; groups and chips without a model of convolutions run it as products."""
+        if self.chip.kind == "gpu" and op.batch == 1:
+            self.convolutions.append(_Convolution(place=len(self.labels["block"]), op=op, direction=direction))
+            self.add(block=block, phase=phase, kind=CONV, rate=0, flop=flop, byte=byte, launches=1.0)
+            return
+        b, in_pixels = self.shapes.micro_batch, op.in_hw[0] * op.in_hw[1]
+        m, n, k = {
+            conv.FORWARD: (b * op.m, op.n, op.k),
+            conv.BACKWARD_DATA: (b * in_pixels, op.c_in / op.batch, op.m * op.n * op.k / (in_pixels * op.c_in / op.batch)),
+            conv.BACKWARD_WEIGHTS: (op.n * np.ones_like(b), op.k, b * op.m),
+        }[direction]
+        self.product(
+            block=block, phase=phase, kind=CONV, rate=0, batch=op.batch, m=m, n=n, k=k,
+            elements=byte / self.recipe.storage_byte,
+        )  # fmt: skip
+
+    def _price_convolutions(self) -> None:
+        """Fill in the work of all convolutions with one call."""
+        if not self.convolutions:
+            return
+        count = len(self.shapes)
+
+        def column(values: list[float]) -> Floats:
+            return np.repeat(np.array(values, dtype=float), count)
+
+        ops = [c.op for c in self.convolutions]
+        shapes = conv.ConvShapes(
+            batch=np.tile(self.shapes.micro_batch, len(ops)), channels=column([o.c_in for o in ops]),
+            height=column([o.in_hw[0] for o in ops]), width=column([o.in_hw[1] for o in ops]),
+            filters=column([o.c_out for o in ops]), filter_h=column([o.kernel[0] for o in ops]),
+            filter_w=column([o.kernel[1] for o in ops]), pad_h=column([o.padding[0] for o in ops]),
+            pad_w=column([o.padding[1] for o in ops]), stride_h=column([o.stride[0] for o in ops]),
+            stride_w=column([o.stride[1] for o in ops]),
+            direction=np.repeat(np.array([c.direction for c in self.convolutions], dtype=np.int64), count),
+        )  # fmt: skip
+        setting = Setting(chip=self.chip, precision=self.recipe.matmul, library=self.stack.kernel_library)
+        settings = Settings(distinct=(setting,), row=np.zeros(shapes.rows, np.int64))
+        time = conv_time(shapes, settings, device_constants()["conv"].rows(settings))
+        for entry, part in zip(self.convolutions, np.split(losses(time, setting), len(ops)), strict=True):
+            self.lost[entry.place] = part
+
+    def attention(self, op: Op, *, heads: Floats, block: int, phase: int, byte: Floats) -> None:
+        """One direction of fused attention; a context-parallel rank has its share of the queries."""
+        keys, ones = float(op.context), np.ones(len(self.shapes))
+        shapes = AttentionShapes(
+            batch=ones, heads=heads, head_dim=ones * op.head_dim, seq=ones * keys, causal=ones * float(op.causal),
+            forward=ones * float(phase != BACKWARD), backward=ones * float(phase == BACKWARD),
+        )  # fmt: skip
+        share = op.seq_len / self.shapes.cp / keys
+        factor = ATTENTION_BACKWARD if phase == BACKWARD else 1.0
+        flop = 4.0 * factor * op.head_dim * pairs(shapes) * share
+        if self.chip.kind == "gpu":
+            word = storage_word(self.chip, self.recipe)
+            setting = Setting(chip=self.chip, precision=word, library=self.stack.attention_library)
+            settings = Settings(distinct=(setting,), row=np.zeros(len(self.shapes), np.int64))
+            time = attention_time(shapes, settings, device_constants()["attention"].rows(settings))
+            self.lost[len(self.labels["block"])] = losses(time, setting) * share[:, None]
+        self.add(block=block, phase=phase, kind=ATTENTION, rate=1, flop=flop, byte=byte, launches=1.0)
+
+    def _price_products(self) -> None:
+        """Fill in the work of all products with one call."""
+        if not self.products:
+            return
+        m, n, k, batch = (np.concatenate([getattr(p, name) for p in self.products]) for name in ("m", "n", "k", "batch"))
+        rate = np.repeat(np.array([p.rate for p in self.products]), len(self.shapes))
+        lost = product_losses(chip=self.chip, recipe=self.recipe, library=self.stack.kernel_library, rate=rate, batch=batch, m=m, n=n, k=k)
+        for product, part in zip(self.products, np.split(lost, len(self.products)), strict=True):
+            self.lost[product.place] = part
 
     def table(self) -> OpTable:
+        self._price_products()
+        self._price_convolutions()
         shapes = len(self.shapes)
         rows = len(self.labels["block"])
         label = {name: np.repeat(np.array(values, dtype=np.int64), shapes) for name, values in self.labels.items()}
         column = {name: np.concatenate(values) if values else np.zeros(0) for name, values in self.columns.items()}
+        none = np.zeros((shapes, len(LOSSES)))
+        lost = np.concatenate([self.lost.get(row, none) for row in range(rows)]) if rows else none
         return OpTable(
             shape=np.tile(np.arange(shapes, dtype=np.int64), rows), block=label["block"], phase=label["phase"],
-            kind=label["kind"], rate=label["rate"], flop=column["flop"], work=column["work"], byte=column["byte"],
+            kind=label["kind"], rate=label["rate"], flop=column["flop"], work=column["flop"] + np.sum(lost, axis=1), lost=lost, byte=column["byte"],
             launches=column["launches"],
         )  # fmt: skip
 
@@ -145,34 +284,28 @@ def _gemm(rows: _Rows, block: int, op: Op) -> None:
         rows.product(
             block=block, phase=BACKWARD, kind=MATRIX, rate=0, batch=op.batch, m=k, n=n, k=m, extra_byte=gradient_byte
         )
+    cast_byte = rows.recipe.cast_byte
+    if cast_byte:
+        # Inputs are cast by the op before them, gradients by kernels of their own; parameters once per update.
+        for phase, elements, launches in ((FORWARD, m * k, 0.0), (BACKWARD, m * n, 1.0)):
+            rows.add(
+                block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0,
+                byte=cast_byte * elements * op.batch, launches=launches,
+            )  # fmt: skip
 
 
 def _conv(rows: _Rows, block: int, op: Op) -> None:
     b = rows.shapes.micro_batch
     in_pixels = op.in_hw[0] * op.in_hw[1]
-    # Matrix units read channels in eights; an image's three channels are padded.
-    matrix_unit = rows.recipe.matmul != "fp32" and rows.chip.has_matrix_units
-    lane = 8 if matrix_unit else 1
-    padded_k = float(op.k) * np.ceil(op.c_in / op.batch / lane) * lane / (op.c_in / op.batch)
-    winograd = (
-        rows.stack.winograd
-        and not matrix_unit
-        and rows.chip.kind == "gpu"
-        and tuple(op.kernel) == (3, 3)
-        and tuple(op.stride) == (1, 1)
-        and op.batch == 1
-        and op.c_in >= 16
-    )
-    kind = WINOGRAD if winograd else CONV
     # Windows overlap: each pass reads and writes the images and the parameters once, not once per tap.
     elements = b * (in_pixels * op.c_in + op.m * op.c_out) + float(op.k) * op.n * op.batch
-    product = partial(rows.product, block=block, kind=kind, rate=0, batch=op.batch, elements=elements)
-    useful = float(op.k) / padded_k
-    product(phase=FORWARD, m=b * op.m, n=op.n, k=padded_k, useful=useful)
-    if op.input_needs_gradient:
-        depth = op.m * op.n * op.k / (in_pixels * op.c_in / op.batch)
-        product(phase=BACKWARD, m=b * in_pixels, n=op.c_in / op.batch, k=depth)
-    product(phase=BACKWARD, m=op.n, n=padded_k, k=b * op.m, useful=useful)
+    flop = 2.0 * b * op.m * op.n * op.k * op.batch
+    for phase, direction in ((FORWARD, conv.FORWARD), (BACKWARD, conv.BACKWARD_DATA), (BACKWARD, conv.BACKWARD_WEIGHTS)):
+        if direction != conv.BACKWARD_DATA or op.input_needs_gradient:
+            rows.convolution(
+                op, block=block, phase=phase, direction=direction, flop=flop,
+                byte=rows.recipe.storage_byte * elements,
+            )  # fmt: skip
 
 
 def _attention(rows: _Rows, block: int, op: Op) -> None:
@@ -181,23 +314,16 @@ def _attention(rows: _Rows, block: int, op: Op) -> None:
     queries, keys = op.seq_len / s.cp, float(op.context)
     element = rows.recipe.storage_byte
     if rows.stack.attention == "fused":
-        # A fused causal kernel skips the masked half; the diagonal tiles are paid in full.
-        half = 0.5 + 64.0 / keys if op.causal else 1.0
-        flop = 4.0 * heads * queries * keys * op.head_dim * min(half, 1.0)
         byte = element * s.micro_batch / s.tp * op.head_dim * (2.0 * op.heads * queries + 2.0 * op.kv_heads * keys)
-        launches = 1.0
         for phase, factor in ((FORWARD, 1.0), (BACKWARD, ATTENTION_BACKWARD)):
-            rows.add(
-                block=block, phase=phase, kind=ATTENTION, rate=1, flop=flop * factor, work=flop * factor,
-                byte=byte * factor, launches=launches,
-            )  # fmt: skip
+            rows.attention(op, heads=heads, block=block, phase=phase, byte=byte * factor)
         return
     scores = heads * queries * keys * element
     for phase in (FORWARD, REPLAY):
         rows.product(block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=keys, k=op.head_dim)
         rows.product(block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=op.head_dim, k=keys)
         rows.add(
-            block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0, work=0.0,
+            block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0,
             byte=scores * UNFUSED_SCORE_PASSES_FORWARD, launches=3.0,
         )  # fmt: skip
     for m, n, k in (
@@ -206,7 +332,7 @@ def _attention(rows: _Rows, block: int, op: Op) -> None:
     ):  # fmt: skip
         rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=1, batch=heads, m=m, n=n, k=k)
     rows.add(
-        block=block, phase=BACKWARD, kind=VECTOR, rate=1, flop=0.0, work=0.0,
+        block=block, phase=BACKWARD, kind=VECTOR, rate=1, flop=0.0,
         byte=scores * UNFUSED_SCORE_PASSES_BACKWARD, launches=3.0,
     )  # fmt: skip
 
@@ -226,12 +352,12 @@ def _vector(rows: _Rows, block: int, op: Op) -> None:
     element = 4.0 if rows.stack.vector_fp32 else rows.recipe.storage_byte
     share = vector_share(op, rows.shapes) * rows.shapes.micro_batch * element
     rows.add(
-        block=block, phase=FORWARD, kind=VECTOR, rate=1, flop=0.0, work=0.0,
+        block=block, phase=FORWARD, kind=VECTOR, rate=1, flop=0.0,
         byte=share * (op.read_elements + op.write_elements), launches=float(op.launches),
     )  # fmt: skip
     parameter_byte = 2.0 * rows.recipe.gradient_byte * op.parameters / rows.shapes.tp if op.kind == "embedding" else 0.0
     rows.add(
-        block=block, phase=BACKWARD, kind=VECTOR, rate=1, flop=0.0, work=0.0,
+        block=block, phase=BACKWARD, kind=VECTOR, rate=1, flop=0.0,
         byte=share * (op.read_elements + 2.0 * op.write_elements) + parameter_byte, launches=float(op.launches),
     )  # fmt: skip
 

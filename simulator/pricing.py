@@ -18,6 +18,7 @@ from .constants import Constants
 from .kernels.optable import BACKWARD, FORWARD, REPLAY, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
+from .partition import storage_word
 from .stack import RECOMPUTE_MODES, Stack
 from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
 
@@ -25,11 +26,11 @@ from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
 #: takes 2 ** (1 / sharpness) = 1.19 times as long as either.
 HOST_SHARPNESS: Final = 4.0
 
-_NARROW: Final = ("tf32", "fp8")
+_NARROW: Final = ("tf32", "fp8", "fp4", "int8", "flex16")
 
 
 def product_fraction(context: Context, word: str, constants: Constants) -> float:
-    """Fitted share of a chip's peak in a precision that large products sustain."""
+    """Fitted rate of a step's products in a precision against that of the kernel model."""
     chip = context.cluster.chip
     if word in _NARROW:
         return constants.get("narrow_fraction", chip.architecture)
@@ -37,20 +38,12 @@ def product_fraction(context: Context, word: str, constants: Constants) -> float
     return constants.get("matrix_fraction" if matrix_unit else "plain_fraction", chip.architecture)
 
 
-def storage_word(context: Context) -> str:
-    """Precision of products that stay out of fp8 (attention)."""
-    word = context.recipe.matmul
-    if word != "fp8":
-        return word
-    return "bf16" if "bf16" in context.cluster.chip.peak_flop_per_s else "fp16"
-
-
 def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
     """Sustained rates of every context."""
     product, conv, memory, compute, traffic, host = [], [], [], [], [], []
     for context in contexts:
         chip, stack = context.cluster.chip, context.stack
-        words = (context.recipe.matmul, storage_word(context))
+        words = (context.recipe.matmul, storage_word(chip, context.recipe))
         product.append([chip.peak(w) * product_fraction(context, w, constants) for w in words])
         plain = context.recipe.matmul == "fp32" and chip.has_matrix_units
         conv.append(
@@ -64,7 +57,6 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
     ones = np.ones(len(contexts))
     return Rates(
         product_flop_per_s=np.array(product), conv_fraction=np.array(conv),
-        winograd_saving=ones * constants.get("winograd_saving"),
         attention_fraction=ones * constants.get("attention_fraction"),
         attention_backward_fraction=ones * constants.get("attention_backward_fraction"),
         memory_byte_per_s=np.array(memory), ramp_s=ones * constants.get("kernel_ramp_s"),
@@ -331,7 +323,9 @@ def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
     context = lowered.context
     byte = np.array(
         [
-            4.0 * c.optimizer.read_write_words_per_parameter + (c.recipe.storage_byte if c.recipe.master_byte else 0.0)
+            4.0 * c.optimizer.read_write_words_per_parameter
+            + (c.recipe.storage_byte if c.recipe.master_byte else 0.0)
+            + c.recipe.unscale_byte
             for c in lowered.contexts
         ]
     )[context]

@@ -15,8 +15,11 @@ from workloads.workload import Workload
 
 from .cluster import Cluster
 from .constants import Constants
-from .kernels.optable import REPLAY
+from .kernels.energy import kernel_joules
+from .kernels.kernel_time import KernelTime
+from .kernels.optable import LOSSES, REPLAY, Floats, OpTable
 from .kernels.price import kernel_seconds
+from .kernels.settings import Setting, Settings
 from .lowering import Context
 from .partition import Shapes, lower_ops
 from .pricing import rates_of
@@ -24,6 +27,11 @@ from .stack import Stack
 
 #: What can take longest in a layer: arithmetic, memory traffic, or the start of its kernels.
 BOUNDS: Final = ("compute", "memory", "kernel starts")
+#: Where a layer's time goes: its nominal work at the data sheet's peak; ragged tiles; cores without a tile; filling and
+#: draining the pipelines; what another algorithm saves (Winograd: negative) or adds; the clock that the board's power
+#: allows; what the vendor's kernels and the stack leave of the rest of the rate; waiting for bytes; starting kernels.
+#: They add up to the layer's time.
+PARTS: Final = ("work at peak", "tiles", "waves", "depth", "algorithm", "clock", "rate", "memory", "starts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +41,8 @@ class LayerRoof:
     ``flop`` is the nominal work [FLOP], ``byte`` the memory traffic of its kernels as the stack fuses them [B],
     ``intensity`` their ratio [FLOP/B]. ``peak_flop_per_s`` and ``memory_byte_per_s`` are the chip's by data sheet, and
     ``roof_flop_per_s`` is min(peak, intensity x bandwidth) [FLOP/s]; ``share_of_peak`` is flop / time / peak; ``bound``
-    is what most of the layer's time goes to, out of `BOUNDS`.
+    is what most of the layer's time goes to, out of `BOUNDS`. ``parts_s`` says where the time goes, by `PARTS` [s];
+    ``joule`` is what its kernels draw on the chip [J].
     """
 
     layer: str
@@ -48,6 +57,8 @@ class LayerRoof:
     roof_flop_per_s: float
     share_of_peak: float
     bound: str
+    parts_s: Mapping[str, float]
+    joule: float
 
     def as_mapping(self) -> Mapping[str, object]:
         """The same values by name, in printing order."""
@@ -55,7 +66,8 @@ class LayerRoof:
             "layer": self.layer, "kind": self.kind, "repeat": self.repeat, "flop": self.flop, "byte": self.byte,
             "intensity_flop_per_byte": self.intensity, "time_s": self.time_s, "peak_flop_per_s": self.peak_flop_per_s,
             "memory_byte_per_s": self.memory_byte_per_s, "roof_flop_per_s": self.roof_flop_per_s,
-            "share_of_peak": self.share_of_peak, "bound": self.bound,
+            "share_of_peak": self.share_of_peak, "bound": self.bound, "parts_s": dict(self.parts_s),
+            "joule": self.joule,
         }  # fmt: skip
 
 
@@ -99,6 +111,15 @@ def layer_roofline(
     bound = np.where(arithmetic >= traffic, 0, 1)
     bound = np.where(starts > np.maximum(arithmetic, traffic), 2, bound)
     counted = table.phase != REPLAY
+    lost = dict(zip(LOSSES, table.lost.T / peak, strict=True))
+    parts = {
+        "work at peak": table.flop / peak, "tiles": lost["padding"], "waves": lost["waves"], "depth": lost["depth"],
+        "algorithm": lost["algorithm"], "clock": lost["clock"],
+        "rate": lost["library"] + lost["steps"] + arithmetic - table.work / peak,
+        "memory": lost["memory"] + np.maximum(traffic - arithmetic, 0.0), "starts": starts,
+    }  # fmt: skip
+    executed = table.flop + table.lost[:, LOSSES.index("algorithm")]
+    joule = _joules(table, chip, recipe, whole, traffic * float(rates.memory_byte_per_s[0]), executed)
     roofs = []
     for index, layer in enumerate(workload.layers):
         mine = counted & (table.block == index)
@@ -120,6 +141,21 @@ def layer_roofline(
                 roof_flop_per_s=min(peak, intensity * bandwidth),
                 share_of_peak=flop / time_s / peak if time_s else 0.0,
                 bound=BOUNDS[int(np.argmax(by_bound))],
+                parts_s={name: float(np.sum(part[mine])) for name, part in parts.items()},
+                joule=float(np.sum(joule[mine])),
             )
         )
     return tuple(roofs)
+
+
+def _joules(
+    table: OpTable, chip: Chip, recipe: PrecisionRecipe, time_s: Floats, byte: Floats, flop: Floats
+) -> Floats:
+    """Energy of every row on the chip; shape (rows,) [J]."""
+    setting = Setting(chip=chip, precision=recipe.matmul, library="")
+    settings = Settings(distinct=(setting,), row=np.zeros(table.rows, np.int64))
+    kernels = KernelTime(
+        device_s=time_s, bound_s=np.zeros(table.rows), flop=flop, dram_byte=byte, cache_byte=byte,
+        parts={},
+    )  # fmt: skip
+    return kernel_joules(kernels, settings)

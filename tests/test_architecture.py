@@ -178,15 +178,15 @@ LAYERS = (
     ("collectives",),
     ("partition",),
     ("lowering",),
-    ("pricing", "calibration.fit"),
+    ("pricing", "calibration.fit", "calibration.kernel_fit"),
     ("analytic", "composition", "events", "memory", "roofline"),
-    ("calibration_data", "defaults", "query", "query_checks", "job", "sources"),
-    ("search", "ranking", "validation"),
+    ("calibration_data", "defaults", "query", "query_checks", "job", "sources", "user_catalog"),
+    ("search", "ranking", "validation", "kernel_calibration", "measured_points"),
     ("explain", "what_if"),
     ("planner",),
     ("one_step",),
     ("report",),
-    ("cli", "calibration.__main__"),
+    ("cli", "calibration.__main__", "calibration.kernels"),
 )
 #: What points upwards all the same: how a capacity is written.
 UPWARD = {("search", "report.quantities")}

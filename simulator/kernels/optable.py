@@ -18,12 +18,14 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Kinds of rows. MATRIX and CONV are products on the matrix (or fused multiply-add) units, ATTENTION is a fused
-#: attention kernel, VECTOR moves bytes; WINOGRAD is a convolution that the Winograd algorithm may serve.
+#: attention kernel, VECTOR moves bytes.
 MATRIX: Final = 0
 CONV: Final = 1
 ATTENTION: Final = 2
 VECTOR: Final = 3
-WINOGRAD: Final = 4
+
+#: What a kernel model adds to the nominal work of products, convolutions and fused attention (`kernel_time.PARTS`, start apart).
+LOSSES: Final = ("algorithm", "padding", "waves", "depth", "clock", "library", "steps", "memory")
 
 #: Passes. REPLAY is what selective recomputation repeats (the attention core).
 FORWARD: Final = 0
@@ -41,8 +43,9 @@ class OpTable:
 
     ``shape`` and ``block`` say whose time the row adds to and ``phase`` in which pass; ``rate`` is 0 for the
     recipe's product rate ("matmul") and 1 for its storage precision ("plain"). ``flop`` is the nominal work
-    [FLOP]; ``work`` the same with tile, wave and padding waste [FLOP];
-    ``byte`` the memory traffic [B]; ``launches`` the kernels a host issues.
+    [FLOP]; ``work`` the device time that the kernel model gives it, start apart, times the peak [FLOP]; ``lost``, of
+    shape (rows, len(LOSSES)), what of it is lost to what [FLOP]: work = flop + sum of lost. ``byte`` is the memory
+    traffic [B]; ``launches`` the kernels a host issues.
     """
 
     shape: Ints
@@ -52,6 +55,7 @@ class OpTable:
     rate: Ints
     flop: Floats
     work: Floats
+    lost: Floats
     byte: Floats
     launches: Floats
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .optable import ATTENTION, BACKWARD, CONV, PASSES, VECTOR, WINOGRAD, Floats, Ints, OpTable
+from .optable import ATTENTION, BACKWARD, CONV, PASSES, VECTOR, Floats, Ints, OpTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +18,11 @@ class Rates:
     ``product_flop_per_s[:, 0]`` is the rate of large products in the recipe's multiply precision, ``[:, 1]`` in its
     storage precision. ``conv_fraction``, ``attention_fraction`` and ``attention_backward_fraction`` are what
     convolutions and fused attention reach of it;
-    ``winograd_saving`` is how many times fewer products Winograd's algorithm needs. ``traffic_scale`` multiplies the
-    bytes of element-wise kernels.
+    ``traffic_scale`` multiplies the bytes of element-wise kernels.
     """
 
     product_flop_per_s: Floats
     conv_fraction: Floats
-    winograd_saving: Floats
     attention_fraction: Floats
     attention_backward_fraction: Floats
     memory_byte_per_s: Floats
@@ -39,15 +37,13 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
 
     .. math:: t = n_{launch} t_{ramp} + \\max(W / (r \\, f), B / \\beta)
 
-    with the work W (waste included), the sustained rate r, the kind's fraction f, the traffic B and the sustained
+    with the work W (what the kernel model adds included), the sustained rate r, the kind's fraction f, the traffic B and the sustained
     bandwidth beta. Leaves out: overlap between kernels, cache reuse between kernels. ``context`` has shape
     (rows,). Returns shape (rows,) [s].
     """
     fraction = np.ones(table.rows)
-    conv = (table.kind == CONV) | (table.kind == WINOGRAD)
+    conv = table.kind == CONV
     fraction[conv] = rates.conv_fraction[context[conv]]
-    fast = table.kind == WINOGRAD
-    fraction[fast] *= rates.winograd_saving[context[fast]]
     attention = table.kind == ATTENTION
     forward = attention & (table.phase != BACKWARD)
     backward = attention & (table.phase == BACKWARD)

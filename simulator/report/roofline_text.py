@@ -14,7 +14,8 @@ from ..constants import Constants
 from ..defaults import Software, software
 from ..errors import InputError
 from ..query_checks import read_layers_question
-from ..roofline import LayerRoof, layer_roofline
+from ..measured_points import MeasuredGroup, MeasuredPoint, measured_groups, measured_points
+from ..roofline import PARTS, LayerRoof, layer_roofline
 from .quantities import digits, percent, scaled, seconds
 from .tables import table
 
@@ -32,6 +33,8 @@ class Roofline:
     calibration: str
     defaults: tuple[str, ...]
     layers: tuple[LayerRoof, ...]
+    measured: tuple[MeasuredGroup, ...]
+    points: tuple[MeasuredPoint, ...]
 
 
 def read_roofline_question(flags: Mapping[str, str | None]) -> Roofline:
@@ -50,9 +53,10 @@ def read_roofline_question(flags: Mapping[str, str | None]) -> Roofline:
     layers = layer_roofline(
         workload, chip=chip, stack=runs.stack, recipe=runs.recipe, micro_batch=micro_batch, constants=constants
     )
+    points = measured_points(chip, runs.recipe.matmul)
     return Roofline(
         workload=workload, chip=chip, software=runs, micro_batch=micro_batch, calibration=constants.name,
-        defaults=defaults, layers=layers,
+        defaults=defaults, layers=layers, measured=measured_groups(points, chip, runs.recipe.matmul), points=points,
     )  # fmt: skip
 
 
@@ -83,6 +87,7 @@ def roofline_text(found: Roofline) -> str:
     header = ["layer", "x", "work", "traffic", "FLOP/B", "time", "of peak", "bound by"]
     lines += table(header, rows, left=(0, 7), width=WIDTH)
     lines += ["", "Figures of one copy of a layer; the last line is of all copies. Peaks are the data sheet's."]
+    lines += ["", *_where_time_goes(found), "", *_measured(found)]
     return "\n".join(lines) + "\n"
 
 
@@ -103,8 +108,50 @@ def roofline_mapping(found: Roofline) -> dict[str, Any]:
         "peak_flop_per_s": found.chip.peak(word),
         "memory_byte_per_s": found.chip.memory_bandwidth_byte_per_s,
         "layers": [dict(layer.as_mapping()) for layer in found.layers],
-        "total": {"flop": flop, "byte": byte, "time_s": time_s},
+        "total": {"flop": flop, "byte": byte, "time_s": time_s, "joule": sum(x.repeat * x.joule for x in found.layers)},
+        "measured": [dict(group.as_mapping()) for group in found.measured],
+        "measured_points": [
+            {
+                "kernel": p.kernel, "suite": p.suite, "flop": p.flop, "byte": p.byte, "time_s": p.time_s,
+                "predicted_s": p.predicted_s, "source": p.source, "locator": p.locator,
+            }
+            for p in found.points
+        ],
+        "chip_status": found.chip.status,
     }
+
+
+def _where_time_goes(found: Roofline) -> list[str]:
+    """Shares of each layer's time, and its energy."""
+    rows = []
+    for layer in found.layers:
+        shares = [percent(layer.parts_s[name] / layer.time_s) if layer.time_s else "-" for name in PARTS]
+        rows.append([layer.layer, *shares, scaled(layer.joule, "J")])
+    header = ["where its time goes", *PARTS, "energy"]
+    return table(header, rows, left=(0,), width=WIDTH)
+
+
+def _measured(found: Roofline) -> list[str]:
+    """The chip's measured kernels, and whether its facts were read twice."""
+    word, lines = found.software.recipe.matmul, []
+    if found.measured:
+        rows = [
+            [
+                g.kernel, g.suite, f"{g.points}", percent(g.median_of_roof), percent(g.best_of_roof),
+                percent(g.median_error) if g.median_error is not None else "-",
+            ]
+            for g in found.measured
+        ]  # fmt: skip
+        header = [f"measured in {word}", "suite", "points", "of roof, median", "best", "predicted within, median"]
+        lines += table(header, rows, left=(0, 1), width=WIDTH)
+        lines.append("Predictions of measured shapes are held out: made with constants fitted without them.")
+    else:
+        lines.append(
+            f"{found.chip.id}: 0 measured kernels in {word}; its rates are those of its nearest kin, unvalidated here."
+        )
+    if found.chip.status == "provisional":
+        lines.append(f"Facts of {found.chip.id} are provisional: not yet compared with their sources by a second reader.")
+    return lines
 
 
 def _totals(found: Roofline) -> tuple[float, float, float]:

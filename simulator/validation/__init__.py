@@ -40,5 +40,5 @@ def validate_runs(
     else:
         result = predict_runs(path, held_out=held_out, calibration=calibration, progress=progress)
     if out is not None:
-        write_atomically(out, predictions_csv(result))
+        write_atomically(out, predictions_csv(result.predictions))
     return summarise(result, written=str(out) if out is not None else "")

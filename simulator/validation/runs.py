@@ -397,12 +397,12 @@ def predict_runs_held_out(table: Table, *, progress: Callable[[str], None] = lam
     )
 
 
-def predictions_csv(result: ValidationResult) -> str:
+def predictions_csv(predictions: Sequence[Prediction]) -> str:
     """The predictions as CSV text, one line per input line, in order."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(OUTPUT_COLUMNS)
-    for p in result.predictions:
+    for p in predictions:
         if p.predicted is None:
             writer.writerow([p.row, p.measured, "", "", "", "unsupported", p.reason, "", "", ""])
         else:

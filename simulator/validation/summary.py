@@ -49,10 +49,10 @@ class ValidationSummary:
         """Plain values for JSON."""
 
         def group(g: GroupError) -> dict[str, object]:
-            return {k: _rounded(getattr(g, k)) for k in GroupError.__dataclass_fields__}
+            return {k: rounded(getattr(g, k)) for k in GroupError.__dataclass_fields__}
 
         return {
-            "rows": self.rows, "predicted": self.predicted, "coverage": _rounded(self.predicted / max(self.rows, 1)),
+            "rows": self.rows, "predicted": self.predicted, "coverage": rounded(self.predicted / max(self.rows, 1)),
             "held_out": self.held_out, "constants": self.constants, "by_era": [group(g) for g in self.by_era],
             "by_family": [group(g) for g in self.by_family], "by_source": [group(g) for g in self.by_source],
             "refusals": [{"reason": reason, "rows": count} for reason, count in self.refusals], "written": self.written,
@@ -78,7 +78,7 @@ class ValidationSummary:
             for title, groups in (("", self.by_era), ("by kind of run", self.by_family), ("by source", self.by_source)):
                 if title:
                     lines.append(f"-- {title}")
-                lines += [_line(g) for g in groups]
+                lines += [group_line(g) for g in groups]
         else:
             lines.append("no row has a measured value: nothing to compare with")
         if self.refusals:
@@ -91,7 +91,7 @@ class ValidationSummary:
         return "\n".join(lines) + "\n"
 
 
-def _line(g: GroupError) -> str:
+def group_line(g: GroupError) -> str:
     def percent(value: float | None, width: int) -> str:
         return f"{value:{width}.1%}" if value is not None else " " * (width - 1) + "-"
 
@@ -102,7 +102,7 @@ def _line(g: GroupError) -> str:
     )
 
 
-def _rounded(value: object) -> object:
+def rounded(value: object) -> object:
     return round(value, 6) if isinstance(value, float) else value
 
 

@@ -150,7 +150,7 @@ def test_vector_units_do_16_bit_products_as_often_as_their_generation_does(chip:
 
 # fp32 over fp64. A generation has dies for fp64 and dies that only have it; Hopper and Blackwell were cut on purpose.
 SINGLE_OVER_DOUBLE = {
-    "kepler": (3, 24), "maxwell": (32,), "pascal": (2, 32), "volta": (2,), "turing": (32,), "ampere": (1, 32, 64),
+    "kepler": (3, 24), "maxwell": (32,), "pascal": (2, 32), "volta": (2,), "turing": (32,), "ampere": (1, 64),
     "ada": (64,), "hopper": (1, 67), "blackwell": (2, 60),
     "vega": (2, 4, 16), "cdna": (4,), "cdna2": (1,), "cdna3": (1,), "cdna4": (2,),
 }  # fmt: skip

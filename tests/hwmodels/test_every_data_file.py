@@ -61,8 +61,14 @@ def test_recalled_facts_and_only_they_come_from_the_recalled_source(item: Chip |
 
 @each_item
 def test_facts_are_provisional_until_somebody_reads_the_sources_again(item: Chip | Link | Server) -> None:
+    # A chip is checked when another reader has found every fact of it in print, as our file has it, and changed none.
     second = Path(__file__).parent / "second_reading" / f"{item.id}.toml"
-    assert (item.status == "checked") == second.exists()
+    whole = False
+    if isinstance(item, Chip) and second.exists():
+        reading = tomllib.loads(second.read_text(encoding="utf-8"))
+        whole = set(reading["facts"]) == set(item.facts) and not reading["corrected"]
+        whole = whole and all(fact["agrees"] for fact in reading["facts"].values())
+    assert item.status == ("checked" if whole else "provisional")
 
 
 @each_chip
@@ -134,7 +140,7 @@ def test_newer_chips_do_more_for_each_watt() -> None:
         ("l4", "fp32", 30.3, 300),
         ("h100-pcie", "bf16", 756.4, 2039),
         ("h200-sxm5", "bf16", 989, 4800),
-        ("b200-sxm", "bf16", 2250, 8000),
+        ("b200-sxm", "bf16", 2250, 7700),
         ("gb200", "fp8", 5000, 8000),
     ],
 )

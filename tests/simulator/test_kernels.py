@@ -1,4 +1,4 @@
-"""Seconds of kernels: what tiles, padding and ramps cost, and what more of a rate may do."""
+"""Seconds of a step's kernels: ramps, overlap of work and traffic, and what more of a rate may do."""
 
 from __future__ import annotations
 
@@ -14,30 +14,17 @@ from simulator.kernels.optable import (
     BACKWARD,
     CONV,
     FORWARD,
+    LOSSES,
     MATRIX,
     PASSES,
     REPLAY,
     VECTOR,
-    WINOGRAD,
     OpTable,
     concatenate,
 )
 from simulator.kernels.price import Rates, block_seconds, kernel_seconds
-from simulator.kernels.tiles import ALIGNMENT_RATE, alignment_rate, systolic_flop, tiled_flop
 
-KINDS = (MATRIX, CONV, ATTENTION, VECTOR, WINOGRAD)
-extents = st.integers(1, 20_000).map(float)
-
-
-def tiled(m: float, n: float, k: float, *, batch: float = 1.0, cores: float = 100.0, matrix_unit: bool = True) -> float:
-    columns = (np.array([float(x)]) for x in (batch, m, n, k, cores))
-    b, rows, width, depth, core = columns
-    return float(tiled_flop(batch=b, m=rows, n=width, k=depth, cores=core, matrix_unit=matrix_unit)[0])
-
-
-def systolic(m: float, n: float, k: float, *, batch: float = 1.0, side: float = 128.0) -> float:
-    b, rows, width, depth = (np.array([float(x)]) for x in (batch, m, n, k))
-    return float(systolic_flop(batch=b, m=rows, n=width, k=depth, side=side)[0])
+KINDS = (MATRIX, CONV, ATTENTION, VECTOR)
 
 
 def table(**columns: list[float]) -> OpTable:
@@ -45,6 +32,7 @@ def table(**columns: list[float]) -> OpTable:
     rows = max(len(values) for values in columns.values())
     whole = {name: np.zeros(rows, np.int64) for name in ("shape", "block", "phase", "kind", "rate")}
     real = {name: np.zeros(rows) for name in ("flop", "work", "byte", "launches")}
+    real["lost"] = np.zeros((rows, len(LOSSES)))
     for name, values in columns.items():
         (whole if name in whole else real)[name][:] = values
     return OpTable(**{f.name: (whole | real)[f.name] for f in fields(OpTable)})
@@ -63,74 +51,6 @@ def rates(**changes: float) -> Rates:
 
 def seconds(rows: OpTable, rate: Rates) -> np.ndarray:
     return kernel_seconds(rows, rate, np.zeros(rows.rows, np.int64))
-
-
-@given(m=extents, n=extents, k=extents, batch=st.integers(1, 64), cores=st.integers(1, 200), matrix_unit=st.booleans())
-def test_tiles_never_cost_less_than_the_work(
-    m: float, n: float, k: float, batch: int, cores: int, matrix_unit: bool
-) -> None:
-    cost = tiled(m, n, k, batch=batch, cores=cores, matrix_unit=matrix_unit)
-    assert cost >= 2.0 * batch * m * n * k
-    assert np.isfinite(cost)
-
-
-@pytest.mark.parametrize("matrix_unit", [True, False])
-def test_a_product_of_many_whole_tiles_and_waves_costs_its_work(matrix_unit: bool) -> None:
-    # 100 cores, 128 x 128 tiles: 6,400 x 6,400 elements are 25 whole waves. The ramp is 64 or 256 of 2**20 deep.
-    m = n = 25600.0
-    assert tiled(m, n, 2.0**20, matrix_unit=matrix_unit) == pytest.approx(2.0 * m * n * 2.0**20, rel=3e-4)
-
-
-def test_one_tile_more_than_a_wave_costs_a_whole_wave_more() -> None:
-    # On one tile a core: 100 tiles of 256 x 128 fill 100 cores; row 25,601 opens a second wave, at twice the cost or at
-    # what smaller tiles get by with.
-    full, over = tiled(25600, 128, 4096), tiled(25601, 128, 4096)
-    assert over > 1.15 * full
-    # The wave once open, more rows are free until it is full.
-    assert tiled(2 * 25600, 128, 4096) == 2.0 * full
-    assert over <= 2.0 * full
-
-
-def test_a_wave_costs_the_same_however_ragged_its_last_tile() -> None:
-    # 256 x 128 tiles on one core: rows 257 to 512 are one more tile each.
-    assert tiled(257, 128, 65536, cores=1) <= tiled(512, 128, 65536, cores=1)
-    assert tiled(449, 4096, 65536, cores=1) == tiled(512, 4096, 65536, cores=1)
-
-
-def test_few_tiles_split_k_over_idle_cores() -> None:
-    # One 128 x 128 tile on 100 cores: alone it would take 100 times its own work; 16 cores share k.
-    alone = 2.0 * 100 * 128 * 128 * (65536 + 256)
-    assert tiled(128, 128, 65536) < alone / 8.0
-
-
-@given(m=extents, n=extents, k=extents, cores=st.integers(1, 200))
-def test_twice_the_depth_costs_at_most_twice(m: float, n: float, k: float, cores: int) -> None:
-    assert tiled(m, n, 2.0 * k, cores=cores) <= 2.0 * tiled(m, n, k, cores=cores) * (1.0 + 1e-12)
-
-
-@pytest.mark.parametrize(
-    ("length", "rate"), [(4096, 1.0), (8, 1.0), (12, 0.45), (4, 0.45), (50258, 0.35), (50257, 0.30)]
-)
-def test_a_row_length_is_worth_its_largest_power_of_two_up_to_eight(length: int, rate: float) -> None:
-    assert alignment_rate(np.array([float(length)]))[0] == rate
-
-
-def test_the_worst_row_length_counts() -> None:
-    assert alignment_rate(np.array([4096.0]), np.array([50257.0]))[0] == ALIGNMENT_RATE[-1][1]
-
-
-@given(m=extents, n=extents, k=extents, side=st.sampled_from([128.0, 256.0]))
-def test_a_systolic_array_pays_padding_and_fill(m: float, n: float, k: float, side: float) -> None:
-    assert systolic(m, n, k, side=side) > 2.0 * m * n * k
-
-
-def test_a_systolic_product_of_one_column_costs_a_whole_array() -> None:
-    assert systolic(1000, 1, 1) == systolic(1000, 128, 128)
-    assert systolic(1000, 129, 128) > systolic(1000, 128, 128)
-
-
-def test_a_long_systolic_product_of_whole_arrays_costs_its_work() -> None:
-    assert systolic(1e7, 1024, 1024) == pytest.approx(2.0 * 1e7 * 1024 * 1024, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,12 +87,10 @@ def test_doubling_the_work_of_a_compute_bound_kernel_doubles_its_time(kind: int)
     [
         (MATRIX, FORWARD, {}, 1.0),
         (CONV, FORWARD, {"conv_fraction": 0.5}, 2.0),
-        (WINOGRAD, FORWARD, {"conv_fraction": 0.5, "winograd_saving": 2.0}, 1.0),
-        (CONV, FORWARD, {"winograd_saving": 2.0}, 1.0),
         (ATTENTION, FORWARD, {"attention_fraction": 0.5}, 2.0),
         (ATTENTION, REPLAY, {"attention_fraction": 0.5}, 2.0),
         (ATTENTION, BACKWARD, {"attention_backward_fraction": 0.25, "attention_fraction": 0.5}, 4.0),
-        (MATRIX, FORWARD, {"conv_fraction": 0.5, "attention_fraction": 0.5, "winograd_saving": 2.0}, 1.0),
+        (MATRIX, FORWARD, {"conv_fraction": 0.5, "attention_fraction": 0.5}, 1.0),
         (MATRIX, FORWARD, {"compute_scale": 3.0}, 3.0),
         (MATRIX, FORWARD, {"traffic_scale": 3.0}, 1.0),
     ],
@@ -193,7 +111,7 @@ def test_the_stacks_traffic_counts_for_element_wise_kernels_only() -> None:
     kind=st.sampled_from(KINDS), phase=st.sampled_from((FORWARD, BACKWARD, REPLAY)), work=st.floats(0.0, 1e18),
     byte=st.floats(0.0, 1e14), launches=st.floats(0.0, 100.0), factor=st.floats(1.0, 10.0),
     name=st.sampled_from(
-        ("product_flop_per_s", "memory_byte_per_s", "conv_fraction", "attention_fraction", "winograd_saving",
+        ("product_flop_per_s", "memory_byte_per_s", "conv_fraction", "attention_fraction",
          "attention_backward_fraction"),
     ),
 )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import hwmodels.catalog as hardware
-from simulator.kernels.optable import ATTENTION, BACKWARD, FORWARD, MATRIX, REPLAY, VECTOR, WINOGRAD, OpTable
+from simulator.kernels.optable import ATTENTION, BACKWARD, CONV, FORWARD, LOSSES, MATRIX, REPLAY, VECTOR, OpTable
 from simulator.lowering import stage_repeats
 from simulator.partition import ATTENTION_BACKWARD, BlockMessages, Shapes, lower_messages, lower_ops, vector_share
 from simulator.stack import Stack, stack
@@ -88,16 +88,17 @@ def test_forward_rows_hold_the_workloads_flop(name: str, chip: str, micro_batch:
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_work_with_its_waste_is_never_less_than_the_nominal(name: str) -> None:
     table = rows(WORKLOADS[name](), micro_batch=2)
-    assert np.all(table.work >= table.flop)
+    assert np.all(table.work >= table.flop * (1 - 1e-9))
     assert np.all(table.byte >= 0.0)
 
 
-def test_fused_causal_attention_skips_the_masked_half_but_for_the_diagonal_tiles() -> None:
+def test_fused_causal_attention_skips_the_masked_half_but_for_the_diagonal() -> None:
     workload = gpt()
     fused, unfused = rows(workload, stack_id=FUSED), rows(workload, stack_id=UNFUSED)
     skipped = nominal(workload, unfused) - nominal(workload, fused)
-    # 64 of 1,024 keys: the halves of the diagonal's 128-wide tiles.
-    assert skipped == pytest.approx(attention_flop(workload) * (0.5 - 64 / 1024))
+    # Half of all pairs but for the diagonal itself: 1,024 of 1,024 x 1,024. What tiles compute beside it is lost work.
+    assert skipped == pytest.approx(attention_flop(workload) * (0.5 - 0.5 / 1024))
+    assert np.sum(fused.lost[fused.kind == ATTENTION, LOSSES.index("padding")]) > 0.0
 
 
 def test_fused_attention_without_a_mask_is_paid_in_full() -> None:
@@ -187,13 +188,26 @@ def test_a_rank_holds_its_share_of_element_wise_work(split: str, sequence_parall
     assert vector_share(op, shapes(tp=4, cp=2, sequence_parallel=sequence_parallel))[0] == share
 
 
-def test_winograd_serves_fp32_three_by_three_convolutions_only() -> None:
+def test_winograd_saves_products_of_fp32_three_by_three_convolutions_only() -> None:
     workload = WORKLOADS["resnet"]()
-    assert stack("tf1-horovod").winograd
+    saved = LOSSES.index("algorithm")
     plain = rows(workload, chip="p100-sxm2", recipe_name="fp32", stack_id="tf1-horovod")
-    assert np.any(plain.kind == WINOGRAD)
+    assert np.any(plain.lost[plain.kind == CONV, saved] < 0.0)
+    assert not np.any(plain.lost[plain.kind != CONV, saved])
     fast = rows(workload, chip="v100-sxm2-16gb", recipe_name="fp16_mixed", stack_id="tf1-horovod")
-    assert not np.any(fast.kind == WINOGRAD)
+    assert not np.any(fast.lost[:, saved] < 0.0)
+
+
+@pytest.mark.parametrize("chip", ["a100-sxm4-80gb", "p100-sxm2", "tpu-v3", "gc200", "wse-2", "xeon-phi-7250", "mi300x"])
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_work_is_the_nominal_work_and_what_is_lost(name: str, chip: str) -> None:
+    word = "fp32" if chip in ("p100-sxm2", "xeon-phi-7250") else "fp16_mixed" if chip in ("gc200", "wse-2") else "bf16"
+    table = rows(WORKLOADS[name](), chip=chip, recipe_name=word, micro_batch=2)
+    assert np.allclose(table.work, table.flop + np.sum(table.lost, axis=1))
+    assert np.all(table.work >= 0.3 * table.flop)
+    products = (table.kind == MATRIX) | (table.kind == CONV) | (table.kind == ATTENTION)
+    assert np.all(table.work[products] > 0.0)
+    assert not np.any(table.lost[~products])
 
 
 def test_many_shapes_at_once_are_the_same_rows_as_one_by_one() -> None:
@@ -317,5 +331,6 @@ def test_products_with_rows_off_alignment_cost_more_on_matrix_units_only() -> No
         head = (table.block == 2) & (table.kind == MATRIX) & (table.phase == FORWARD)
         return float(np.sum(table.work[head]) / np.sum(table.flop[head]))
 
-    assert waste(odd, "a100-sxm4-80gb", "bf16_mixed") > 3.0 * waste(even, "a100-sxm4-80gb", "bf16_mixed")
-    assert waste(odd, "p100-sxm2", "fp32") == pytest.approx(waste(even, "p100-sxm2", "fp32"), rel=0.01)
+    # Off alignment loads of 16-bit operands are narrow; 32-bit operands of four bytes suffer less.
+    assert waste(odd, "a100-sxm4-80gb", "bf16_mixed") > 1.02 * waste(even, "a100-sxm4-80gb", "bf16_mixed")
+    assert waste(odd, "p100-sxm2", "fp32") == pytest.approx(waste(even, "p100-sxm2", "fp32"), rel=0.10)

@@ -11,7 +11,8 @@ from simulator.cluster import system
 from simulator.constants import SPECS, Constants, key_of
 from simulator.lowering import Context, Lowered, join, lower
 from simulator.parallelism import Parallelism
-from simulator.pricing import Durations, gradient_byte_of, network_of, price, product_fraction, storage_word, ticks
+from simulator.partition import storage_word
+from simulator.pricing import Durations, gradient_byte_of, network_of, price, product_fraction, ticks
 from simulator.stack import Stack, stack
 from workloads.optimizer import optimizer
 from workloads.precision import recipe
@@ -295,9 +296,10 @@ def test_products_reach_the_fraction_of_their_units(chip_system: str, word: str,
 
 
 def test_attention_stays_out_of_fp8() -> None:
-    on_hopper = replace(context(), cluster=system("eos").cluster, recipe=recipe("fp8"))
-    assert storage_word(on_hopper) == "bf16"
-    assert storage_word(context()) == "bf16"
+    hopper = system("eos").cluster.chip
+    for narrow in ("fp8", "mxfp8", "nvfp4", "int8_mixed"):
+        assert storage_word(hopper, recipe(narrow)) == "bf16"
+    assert storage_word(hopper, recipe("fp16")) == "fp16"
 
 
 def test_a_stack_that_drives_few_cards_has_their_share_of_the_network() -> None:

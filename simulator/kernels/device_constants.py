@@ -1,0 +1,43 @@
+"""The device constants of the kernel models as shipped: what prices a step's kernels.
+
+The kernel calibration (`simulator/data/kernel_calibrations`) also holds what belongs to measuring suites (event floors,
+cooling of a test bench); none of that enters a step, so only the constants of the device models are read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from hwmodels.datafile import read_toml
+
+from . import attention, conv, cpu_conv, matrix_units, sram, systolic, vector_units, wafer
+from .kernel_constants import KernelConstants, KernelSpec
+
+#: Constants of the device models, by the family of the calibration file that fits them; families without measured rows
+#: keep their priors.
+DEVICE_SPECS: Final[Mapping[str, Mapping[str, KernelSpec]]] = {
+    "gemm": {**vector_units.SPECS, **matrix_units.SPECS},
+    "conv": conv.SPECS,
+    "attention": attention.SPECS,
+    "cpu": cpu_conv.SPECS,
+    "systolic": systolic.SPECS,
+    "sram": sram.SPECS,
+    "wafer": wafer.SPECS,
+}
+
+
+@cache
+def device_constants(name: str = "default") -> Mapping[str, KernelConstants]:
+    """Constants of every device model from a kernel calibration that ships."""
+    path = files("simulator") / "data" / "kernel_calibrations" / f"{name}.toml"
+    fitted = read_toml(str(path)).data.get("deviations", {})
+    return {
+        family: KernelConstants(
+            specs=specs,
+            deviations={k: float(v) for k, v in fitted.get(family, {}).items() if k.partition("@")[0] in specs},
+        )
+        for family, specs in DEVICE_SPECS.items()
+    }

@@ -1,0 +1,93 @@
+"""The fitted constants of the kernel models: few, named, with ranges, and carried over to chips that were never seen.
+
+A constant is a prior times deviations, one for each level it may vary on:
+
+.. math:: \\ln v = \\ln v_0 + g + a_{architecture} + c_{chip} + l_{library} + \\dots
+
+Every deviation is pulled to zero by its own spread, so that a chip without measured rows gets its architecture's value,
+and an architecture without any that of its neighbours in its maker's lineage (`hwmodels.chip.LINEAGES`): along a
+lineage the deviations are a random walk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from hwmodels.chip import LINEAGES
+
+from .optable import Floats
+from .settings import LEVELS, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSpec:
+    """One kind of constant. ``spread`` is the standard deviation of ln(value / prior) over everything, ``levels`` the
+    same for the deviation of each level it may vary on."""
+
+    name: str
+    unit: str
+    prior: float
+    low: float
+    high: float
+    spread: float
+    levels: Mapping[str, float] = field(default_factory=dict, hash=False)
+    meaning: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.low <= self.prior <= self.high:
+            raise ValueError(f"KernelSpec {self.name!r}: needs 0 < low <= prior <= high.")
+        for level, spread in self.levels.items():
+            if level not in LEVELS or spread <= 0.0:
+                raise ValueError(f"KernelSpec {self.name!r}: level {level!r}; one of {', '.join(LEVELS)}, spread > 0.")
+
+
+def key_of(name: str, level: str = "", owner: str = "") -> str:
+    """The key of a deviation: "name" for the one over everything, "name@level=owner" for the others."""
+    return f"{name}@{level}={owner}" if level else name
+
+
+def neighbours(architecture: str, known: Iterable[str]) -> str:
+    """The known architecture nearest to one in its maker's lineage, the older of two equally near; "" if none is."""
+    line = next((line for line in LINEAGES.values() if architecture in line), ())
+    if not line:
+        return ""
+    here = line.index(architecture)
+    found = [line.index(word) for word in known if word in line]
+    return line[min(found, key=lambda i: (abs(i - here), i))] if found else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelConstants:
+    """Fitted deviations by key; what is silent deviates by nothing."""
+
+    specs: Mapping[str, KernelSpec]
+    deviations: Mapping[str, float] = field(default_factory=dict)
+
+    def value(self, name: str, settings: Settings) -> Floats:
+        """Value of a constant in every distinct setting, shape (distinct,)."""
+        spec = self.specs[name]
+        log_value = np.full(len(settings.distinct), math.log(spec.prior) + self.deviations.get(name, 0.0))
+        for level in spec.levels:
+            known = {owner for owner in settings.owners(level) if key_of(name, level, owner) in self.deviations}
+            if level == "architecture":
+                known = {key.rsplit("=", 1)[1] for key in self.deviations if key.startswith(key_of(name, level, ""))}
+            for i, owner in enumerate(settings.owners(level)):
+                if level == "architecture" and owner not in known:
+                    owner = neighbours(owner, known)
+                log_value[i] += self.deviations.get(key_of(name, level, owner), 0.0)
+        return np.asarray(np.clip(np.exp(log_value), spec.low, spec.high))
+
+    def rows(self, settings: Settings, names: Iterable[str] | None = None) -> dict[str, Floats]:
+        """Values of all constants, gathered to rows: name -> shape (rows,)."""
+        chosen: Final = tuple(self.specs) if names is None else tuple(names)
+        return {name: self.value(name, settings)[settings.row] for name in chosen}
+
+    @property
+    def count(self) -> int:
+        """Number of fitted deviations."""
+        return len(self.deviations)
