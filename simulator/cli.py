@@ -397,9 +397,7 @@ def validate(
 
     if kind not in _VALIDATE_KINDS:
         near = did_you_mean(kind, _VALIDATE_KINDS)
-        raise InputError(
-            f"validate: there is no kind {ascii(kind)[:80]}; legal: {', '.join(_VALIDATED)}.{near}"
-        )
+        raise InputError(f"validate: there is no kind {ascii(kind)[:80]}; legal: {', '.join(_VALIDATED)}.{near}")
     if kind not in _VALIDATED:
         raise InputError(f"validate: {kind} is not yet supported; legal: {', '.join(_VALIDATED)}.")
     if hold is not None and (kind != "kernels" or not held_out):

@@ -15,19 +15,38 @@ from .stack import Stack, stack
 #: Stack by (kind of run, chip family): what most published runs of that kind and era used.
 _STACKS: Final = {
     ("llm", "kepler"): "pytorch-2018",
+    ("llm", "maxwell"): "pytorch-2018",
     ("llm", "pascal"): "pytorch-2018",
     ("llm", "volta"): "megatron-lm-2021",
     ("llm", "ampere"): "megatron-lm-2022",
     ("llm", "hopper"): "megatron-core-2024",
+    ("llm", "blackwell"): "megatron-bridge-2025",
+    ("llm", "cdna2"): "megatron-deepspeed",
+    ("llm", "cdna3"): "rocm-megatron-2025",
+    ("llm", "cdna4"): "rocm-megatron-2025",
     ("llm", "tpu"): "jax-tpu",
     ("bert", "kepler"): "pytorch-2018",
+    ("bert", "maxwell"): "pytorch-2018",
     ("bert", "pascal"): "pytorch-2018",
     ("bert", "volta"): "dle-pytorch-bert",
+    ("bert", "turing"): "pytorch-examples-2020-bert",
     ("bert", "ampere"): "dle-pytorch-bert",
     ("bert", "hopper"): "megatron-core-2024",
+    ("bert", "blackwell"): "megatron-core-2024",
     ("bert", "tpu"): "mlperf-tf",
     ("cnn", "tpu"): "mlperf-tf",
 }
+#: Chip families that one compiler serves, whatever framework stands above it; by kind of run where releases differ.
+_COMPILER: Final = {
+    ("cnn", "ipu"): "poplar", ("", "ipu"): "poplar-transformer", ("", "gaudi"): "synapseai", ("", "neuron"): "neuronx",
+    ("", "ascend"): "mindspore-ascend",
+}  # fmt: skip
+#: What a stack that was measured on NVIDIA's chips is called on others.
+_ELSEWHERE: Final = {
+    ("mlperf-nemo", "cdna3"): "rocm-megatron-2025", ("mlperf-nemo", "cdna4"): "rocm-megatron-2025",
+    ("maxtext-gpu", "tpu"): "maxtext-tpu", ("pytorch-fsdp", "tpu"): "jax-tpu",
+    ("pytorch-fsdp", "cdna3"): "rocm-megatron-2025",
+}  # fmt: skip
 _CONVNET_STACK: Final = "tf1-horovod"
 
 
@@ -48,6 +67,18 @@ def kind_of_run(workload: Workload) -> str:
     return "llm" if workload.causal else "bert"
 
 
+def usual_stack(kind: str, architecture: str) -> str:
+    """The stack that most published runs of a kind on a chip family used."""
+    usual = _STACKS.get((kind, architecture), _CONVNET_STACK if kind == "cnn" else "pytorch-2024")
+    return stack_on(usual, architecture, kind)
+
+
+def stack_on(stack_id: str, architecture: str, kind: str) -> str:
+    """The stack that a recognised one stands for on a chip family: its framework above the chip's own compiler."""
+    compiler = _COMPILER.get((kind, architecture)) or _COMPILER.get(("", architecture))
+    return compiler or _ELSEWHERE.get((stack_id, architecture), stack_id)
+
+
 def software(
     workload: Workload, chip: Chip, *, stack_id: str = "", precision: str = "", optimizer_name: str = ""
 ) -> Software:
@@ -64,13 +95,13 @@ def software(
     lines: list[str] = []
     kind = kind_of_run(workload)
     if not stack_id:
-        stack_id = _STACKS.get((kind, chip.architecture), _CONVNET_STACK if kind == "cnn" else "pytorch-2024")
+        stack_id = usual_stack(kind, chip.architecture)
         lines.append(f"software stack {stack_id}: usual for runs of kind {kind} on {chip.architecture} chips")
     if not precision:
         if "bf16" in chip.peak_flop_per_s:
             precision = "bf16_mixed"
         else:
-            precision = "fp16_mixed" if chip.architecture == "volta" else "fp32"
+            precision = "fp16_mixed" if chip.has_matrix_units and "fp16" in chip.peak_flop_per_s else "fp32"
         lines.append(f"precision {precision}: the fastest that training on {chip.architecture} chips commonly uses")
     if not optimizer_name:
         optimizer_name = "momentum" if workload.family == "convnet" else "adam"

@@ -8,6 +8,8 @@ from typing import Final
 from .calibration_data import Record
 from .defaults import kind_of_run
 from .job import Job
+from .kernel_calibration import load_kernels
+from .kernels.settings import silicon
 from .plan_report import Gain, KnownError, RankedPlan
 from .ranking import Search
 from .search import closest
@@ -87,6 +89,8 @@ def warnings(job: Job, record: Record, known: KnownError | None, ranked: Sequenc
         yield f"facts of {chip.id} are provisional: not yet read a second time by another person"
     if not any(seen.split("/")[1] == chip.architecture for seen in record.seen):
         yield f"0 measured rows for {chip.architecture} chips stand behind this prediction"
+    if not any(key.split("/")[1] == silicon(chip) for key in load_kernels().record.measured):
+        yield f"0 measured kernels of {chip.id}: its rates are carried over from its nearest kin"
     if known is None:
         yield "no interval: there is no record of errors for these constants and this kind of run"
     elif known.extrapolated:

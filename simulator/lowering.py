@@ -28,7 +28,8 @@ from workloads.workload import Workload
 from .cluster import Cluster
 from .kernels.optable import Floats, Ints, OpTable, concatenate
 from .parallelism import Parallelism
-from .partition import Shapes, lower_messages, lower_ops
+from .partition import lower_messages, lower_ops
+from .priced_rows import Shapes
 from .stack import RECOMPUTE_MODES, SHARDING_MODES, Stack
 from .stepspec import GRADIENT_MODES, SCHEDULES
 

@@ -18,7 +18,7 @@ from .constants import Constants
 from .kernels.optable import BACKWARD, FORWARD, REPLAY, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
-from .partition import storage_word
+from .priced_rows import storage_word
 from .stack import RECOMPUTE_MODES, Stack
 from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
 

@@ -21,7 +21,8 @@ from .kernels.optable import LOSSES, REPLAY, Floats, OpTable
 from .kernels.price import kernel_seconds
 from .kernels.settings import Setting, Settings
 from .lowering import Context
-from .partition import Shapes, lower_ops
+from .partition import lower_ops
+from .priced_rows import Shapes
 from .pricing import rates_of
 from .stack import Stack
 
@@ -148,12 +149,10 @@ def layer_roofline(
     return tuple(roofs)
 
 
-def _joules(
-    table: OpTable, chip: Chip, recipe: PrecisionRecipe, time_s: Floats, byte: Floats, flop: Floats
-) -> Floats:
+def _joules(table: OpTable, chip: Chip, recipe: PrecisionRecipe, time_s: Floats, byte: Floats, flop: Floats) -> Floats:
     """Energy of every row on the chip; shape (rows,) [J]."""
     setting = Setting(chip=chip, precision=recipe.matmul, library="")
-    settings = Settings(distinct=(setting,), row=np.zeros(table.rows, np.int64))
+    settings = Settings.all_of(setting, table.rows)
     kernels = KernelTime(
         device_s=time_s, bound_s=np.zeros(table.rows), flop=flop, dram_byte=byte, cache_byte=byte,
         parts={},

@@ -22,7 +22,8 @@ RECOMPUTE_MODES: Final = ("none", "selective", "full")
 SHARDING_MODES: Final = ("none", "zero1", "zero2", "zero3")
 
 
-#: Fused attention by the year of a stack's release, newest first: FlashAttention of 2022, its second version of 2023, cuDNN's in training stacks from 2024.
+#: Fused attention by the year of a stack's release, newest first: FlashAttention of 2022, its second version of 2023,
+#: cuDNN's in training stacks from 2024.
 _ATTENTION_LIBRARIES: Final = ((2024, "cudnn-9"), (2023, "flash-attention-2"), (0, "flash-attention-1"))
 #: Kernels of a framework by the year of its release, newest first: cuDNN 5 came in 2016, 6 in 2017, 7 in 2018.
 _KERNEL_LIBRARIES: Final = ((2020, "torch-2.1"), (2018, "cudnn-7"), (2017, "cudnn-6"), (0, "cudnn-5"))
@@ -108,7 +109,6 @@ class Stack:
         for name in ("vector_launch_share", "vector_traffic_share", "host_s_per_launch"):
             if not 0.0 <= getattr(self, name) <= 10.0:
                 raise ValueError(f"Stack {self.id!r}: {name} is {getattr(self, name)!r}; a number from 0 to 10.")
-
 
     @property
     def attention_library(self) -> str:

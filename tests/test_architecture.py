@@ -176,6 +176,7 @@ LAYERS = (
     ),
     ("kernels", "schedules"),
     ("collectives",),
+    ("priced_rows",),
     ("partition",),
     ("lowering",),
     ("pricing", "calibration.fit", "calibration.kernel_fit"),

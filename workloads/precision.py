@@ -8,10 +8,10 @@ from typing import Final
 from hwmodels.datafile import unknown_name
 
 #: How narrow numbers are kept in range. "loss": one factor on the loss, gradients checked and unscaled before the
-#: update (Micikevicius et al. 2018, arXiv:1710.03740). "delayed": a factor per tensor from the largest values of earlier
-#: steps, found while casting; "current": from this step's, one more pass over the tensor; "block": a factor for every
-#: few elements, stored with them (OCP Microscaling Formats, v1.0, 2023); "shared": one exponent per tensor, predicted
-#: from earlier steps (Flexpoint, Köster et al. 2017, arXiv:1711.02213).
+#: update (Micikevicius et al. 2018, arXiv:1710.03740). "delayed": a factor per tensor from the largest values of
+#: earlier steps, found while casting; "current": from this step's, one more pass over the tensor; "block": a factor for
+#: every few elements, stored with them (OCP Microscaling Formats, v1.0, 2023); "shared": one exponent per tensor,
+#: predicted from earlier steps (Flexpoint, Köster et al. 2017, arXiv:1711.02213).
 SCALINGS: Final = ("none", "loss", "delayed", "current", "block", "shared")
 
 

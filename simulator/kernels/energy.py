@@ -15,6 +15,7 @@ from hwmodels.chip import Chip
 
 from .kernel_time import KernelTime
 from .optable import Floats
+from .power import DRAM_J_PER_BYTE, IDLE_SHARE
 from .settings import Settings, silicon
 
 #: Joules of single operations: arithmetic alone, and accesses of 64 bits [pJ]. 45 nm: Horowitz, "Computing's energy
@@ -45,16 +46,14 @@ PROCESS_NM: Final[dict[str, tuple[tuple[int, float], ...]]] = {
 
 #: Whole boards fitted by least squares on power measured over arithmetic intensity (te42kyfo/gpu-benches@1c36d50,
 #: gpu-roofline, vector FMA kernels): constant power [W], one byte of main memory with its way through the caches [pJ],
-#: one fp32 FLOP at the highest clock with its instruction and registers [pJ]. Energy per FLOP proportional to the clock;
-#: rms error of the power 0.9 to 2.9 %.
+#: one fp32 FLOP at the highest clock with its instruction and registers [pJ]. Energy per FLOP proportional to the
+#: clock; rms error of the power 0.9 to 2.9 %.
 MEASURED_BOARDS: Final = {
     "a100-sxm4": (69.3, 115.9, 4.99), "h200-sxm5": (98.4, 124.1, 5.94), "a40": (158.5, 71.8, 5.52),
     "l40": (102.9, 123.8, 5.72),
 }  # fmt: skip
 #: One fp32 FLOP of chips without a fitted board: those of the same architecture, else scaled from an A100's [pJ].
 VECTOR_PJ: Final = {"ampere": 5.2, "ada": 5.7, "hopper": 5.9}
-#: One byte of main memory of chips without a fitted board, HBM and GDDR alike [pJ].
-DRAM_PJ_PER_BYTE: Final = 112.0
 #: One byte from the cache that all cores share: a large SRAM and a few millimetres of wire [pJ]; recalled.
 CACHE_PJ_PER_BYTE: Final = 15.0
 #: One 16-bit FLOP on a matrix unit against an fp32 FLOP on a vector unit of the same chip: one instruction feeds
@@ -67,9 +66,6 @@ MATRIX_WORD: Final = {
     "fp64": 8.0, "fp32": 4.0, "tf32": 2.0, "fp16": 1.0, "bf16": 1.0, "flex16": 1.0, "fp8": 0.5, "int8": 0.4,
     "fp4": 0.25,
 }  # fmt: skip
-#: Power with clocks up and nothing running against the power limit, where neither the chip's file has an idle power
-#: nor its board was fitted (0.17 of an A100's limit, 0.14 of an H200's; cards with GDDR have more: L40 0.34, A40 0.53).
-CONSTANT_SHARE: Final = 0.15
 #: Energy of one operation grows with the clock to this power, since voltage follows it: 2.1 fits the A40 best, 0.5 the
 #: L40; 1 is within 3 % on both.
 CLOCK_EXPONENT: Final = 1.0
@@ -104,7 +100,7 @@ def constant_w(chip: Chip) -> float:
     """Power that a chip draws whatever it does [W]: fitted, its file's idle power, or a share of its limit."""
     if silicon(chip) in MEASURED_BOARDS:
         return MEASURED_BOARDS[silicon(chip)][0]
-    return chip.idle_w if chip.idle_w is not None else CONSTANT_SHARE * chip.tdp_w
+    return chip.idle_w if chip.idle_w is not None else IDLE_SHARE * chip.tdp_w
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +127,7 @@ def energy_rates(chip: Chip, word: str, *, on_matrix_units: bool) -> EnergyRates
     flop = vector * (MATRIX_SHARE * MATRIX_WORD[word] if on_matrix_units else VECTOR_WORD[word])
     shrink = node_factor(7.0, process_nm(chip))
     on_chip = chip.kind in ("sram", "wafer")
-    dram = MEASURED_BOARDS.get(silicon(chip), (0.0, DRAM_PJ_PER_BYTE, 0.0))[1]
+    dram = MEASURED_BOARDS.get(silicon(chip), (0.0, DRAM_J_PER_BYTE * 1e12, 0.0))[1]
     return EnergyRates(
         joule_per_flop=flop * 1e-12,
         joule_per_dram_byte=(CACHE_PJ_PER_BYTE * shrink if on_chip else dram) * 1e-12,
@@ -146,7 +142,8 @@ def kernel_joules(time: KernelTime, settings: Settings, *, clock_share: Floats |
     .. math:: E = \\min(P_0 t + s (e_F F + e_C B_C) + e_D B_D,\\; P_{tdp} t)
 
     with the constant power, the FLOPs F, the bytes B_D of main memory and those B_C that only caches serve, and the
-    clock's share s of the highest. Shape (rows,) [J]. Leaves out: data (zeros toggle nothing), temperature, the host, voltage bins of single boards.
+    clock's share s of the highest. Shape (rows,) [J]. Leaves out: data (zeros toggle nothing), temperature, the host,
+    voltage bins of single boards.
     """
     rates = [
         energy_rates(s.chip, s.product_word, on_matrix_units=s.on_matrix_units or s.chip.kind in ("sram", "wafer"))

@@ -185,8 +185,8 @@ def gemm_vector_time(x: GemmShapes, settings: Settings, values: Values, *, cooli
 
     Returns
     -------
-    Times and parts; the part "library" is what is left of the core's time beyond whole tiles at peak, negative where a
-    card clocks above its stated clock.
+    Times and parts; the part "library" is what is left of the core's time beyond whole tiles at peak, negative where
+    `fma_rate` is above 1.
 
     Notes
     -----

@@ -24,7 +24,8 @@ CONV: Final = 1
 ATTENTION: Final = 2
 VECTOR: Final = 3
 
-#: What a kernel model adds to the nominal work of products, convolutions and fused attention (`kernel_time.PARTS`, start apart).
+#: What a kernel model adds to the nominal work of products, convolutions and fused attention: `kernel_time.PARTS`
+#: without the start.
 LOSSES: Final = ("algorithm", "padding", "waves", "depth", "clock", "library", "steps", "memory")
 
 #: Passes. REPLAY is what selective recomputation repeats (the attention core).

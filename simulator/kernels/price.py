@@ -37,9 +37,9 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
 
     .. math:: t = n_{launch} t_{ramp} + \\max(W / (r \\, f), B / \\beta)
 
-    with the work W (what the kernel model adds included), the sustained rate r, the kind's fraction f, the traffic B and the sustained
-    bandwidth beta. Leaves out: overlap between kernels, cache reuse between kernels. ``context`` has shape
-    (rows,). Returns shape (rows,) [s].
+    with the work W (what the kernel model adds included), the sustained rate r, the kind's fraction f, the traffic B
+    and the sustained bandwidth beta. Leaves out: overlap between kernels, cache reuse between kernels. ``context`` has
+    shape (rows,). Returns shape (rows,) [s].
     """
     fraction = np.ones(table.rows)
     conv = table.kind == CONV

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from .cpu import cpu_gemm_time
 from .gemm import GemmShapes
 from .gemm_matrix import gemm_matrix_time
@@ -27,7 +25,7 @@ def product_time(shapes: GemmShapes, setting: Setting, constants: Mapping[str, K
     ChipError
         If the chip has no rate for the precision.
     """
-    settings = Settings(distinct=(setting,), row=np.zeros(shapes.rows, np.int64))
+    settings = Settings.all_of(setting, shapes.rows)
     kind = setting.chip.kind
     if kind == "gpu":
         values = constants["gemm"].rows(settings)

@@ -119,6 +119,11 @@ class Settings:
         row = np.array([index.setdefault(setting, len(index)) for setting in settings], dtype=np.int64)
         return cls(distinct=tuple(index), row=row)
 
+    @classmethod
+    def all_of(cls, setting: Setting, rows: int) -> Settings:
+        """The same setting for all rows."""
+        return cls(distinct=(setting,), row=np.zeros(rows, np.int64))
+
     @property
     def rows(self) -> int:
         """Number of kernels."""

@@ -64,7 +64,8 @@ _SPECS: Final = (
     KernelSpec(
         name="fma_rate", unit="1", prior=0.97, low=0.3, high=1.25, spread=0.1,
         levels={"architecture": 0.1, "library": 0.1},
-        meaning="multiply-adds of the inner loop against the peak at the highest clock; cards for players clock higher",
+        meaning="multiply-adds of the inner loop against the peak at the highest clock; above 1 it takes back what is "
+        "overstated elsewhere (`fma_exposed`, boost clocks above the stated one)",
     ),
     KernelSpec(
         name="fma_cache_byte_per_clock", unit="B/clock/core", prior=24.0, low=4.0, high=256.0, spread=0.2,

@@ -13,8 +13,8 @@ from ..calibration_data import calibration_names, load_constants
 from ..constants import Constants
 from ..defaults import Software, software
 from ..errors import InputError
-from ..query_checks import read_layers_question
 from ..measured_points import MeasuredGroup, MeasuredPoint, measured_groups, measured_points
+from ..query_checks import read_layers_question
 from ..roofline import PARTS, LayerRoof, layer_roofline
 from .quantities import digits, percent, scaled, seconds
 from .tables import table
@@ -112,8 +112,14 @@ def roofline_mapping(found: Roofline) -> dict[str, Any]:
         "measured": [dict(group.as_mapping()) for group in found.measured],
         "measured_points": [
             {
-                "kernel": p.kernel, "suite": p.suite, "flop": p.flop, "byte": p.byte, "time_s": p.time_s,
-                "predicted_s": p.predicted_s, "source": p.source, "locator": p.locator,
+                "kernel": p.kernel,
+                "suite": p.suite,
+                "flop": p.flop,
+                "byte": p.byte,
+                "time_s": p.time_s,
+                "predicted_s": p.predicted_s,
+                "source": p.source,
+                "locator": p.locator,
             }
             for p in found.points
         ],
@@ -150,7 +156,7 @@ def _measured(found: Roofline) -> list[str]:
             f"{found.chip.id}: 0 measured kernels in {word}; its rates are those of its nearest kin, unvalidated here."
         )
     if found.chip.status == "provisional":
-        lines.append(f"Facts of {found.chip.id} are provisional: not yet compared with their sources by a second reader.")
+        lines.append(f"Facts of {found.chip.id} are provisional: no second reader has compared all with their sources.")
     return lines
 
 

@@ -77,6 +77,13 @@ _TABLE: Final = (
     ),
     Convention(source="maxtext|tpu-recipes", software="", tflops="causal", mfu="causal", why="newer tables 6N + 6Lhs"),
     Convention(
+        source="stas00",
+        software="DeepSpeed",
+        tflops="causal",
+        mfu="causal",
+        why="the source says: causal attention counted once",
+    ),
+    Convention(
         source="",
         software="",
         tflops="model",

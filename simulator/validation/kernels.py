@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.calibration.kernel_fit import fit_kernels
 from simulator.kernels.kernel_constants import KernelConstants
@@ -36,6 +37,7 @@ HOLDS: Final = ("chips", "shapes", "generations")
 SHAPE_FOLDS: Final = 5
 
 Constants = Mapping[str, KernelConstants]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +172,7 @@ def hold_out(table: KernelTable, hold: str, *, progress: Callable[[str], None] =
         raise TableError(f"kernels are held out by {', '.join(HOLDS)}; not by {hold!r}.")
     if len(table.measured_s) < 20:
         raise TableError(f"--held-out needs at least 20 measured rows; the table has {len(table.measured_s)}.")
-    tasks: list[tuple[Fitting, str, Floats, list[int]]] = []
+    tasks: list[tuple[Fitting, str, Mask, list[int]]] = []
     for family in FAMILIES:
         index = table.members(family, measured=True)
         if not index:
@@ -194,7 +196,7 @@ def hold_out(table: KernelTable, hold: str, *, progress: Callable[[str], None] =
     )  # fmt: skip
 
 
-def _work_through(tasks: Sequence[tuple[Fitting, str, Floats, list[int]]]) -> Iterator[tuple[Floats, int]]:
+def _work_through(tasks: Sequence[tuple[Fitting, str, Mask, list[int]]]) -> Iterator[tuple[Floats, int]]:
     work = [(fitting, inside) for fitting, _, inside, _ in tasks]
     workers = min(os.cpu_count() or 1, len(tasks))
     if workers == 1 or sum(len(t[3]) for t in tasks) < 1000:
@@ -204,7 +206,7 @@ def _work_through(tasks: Sequence[tuple[Fitting, str, Floats, list[int]]]) -> It
         yield from pool.map(_predict_without, work)
 
 
-def _predict_without(task: tuple[Fitting, Floats]) -> tuple[Floats, int]:
+def _predict_without(task: tuple[Fitting, Mask]) -> tuple[Floats, int]:
     fitting, inside = task
     constants = fitting.fit(weight=(~inside).astype(float))
     entry = FAMILIES[fitting.family]
@@ -309,4 +311,3 @@ def _assumed(row: Row, job: KernelJob) -> str:
 
 #: Every column a prediction may look at.
 COLUMNS: Final = tuple(dict.fromkeys(COMMON_COLUMNS + tuple(c for f in FAMILIES.values() for c in f.columns)))
-

@@ -17,16 +17,20 @@ from typing import Final
 
 import hwmodels.catalog as hardware
 import workloads.catalog as models
+from hwmodels.chip import Chip
 from workloads.optimizer import optimizer as optimizer_named
-from workloads.precision import recipe as recipe_named
+from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
 
 from ..lowering import Context
 from ..parallelism import Parallelism, ParallelismError
 from ..stack import Stack, resolve_stack
 from ..stack import stack as stack_named
+from .cells import Unsupported as Unsupported
+from .cells import count, number
 from .conventions import convention_of, flop_per_sample
-from .machines import cluster_for
+from .machines import cluster_for, server_for
+from .software import optimizer_of, precision_of, recipe_of, stack_of
 
 #: Configuration columns that a prediction may look at; nothing else of a row is read.
 COLUMNS: Final = (
@@ -50,10 +54,6 @@ _RECOMPUTE: Final[Mapping[str, str]] = {"none": "none", "selective": "selective"
 
 #: Variants that a bare name never means; a row must state their memory.
 _ONLY_BY_MEMORY: Final = ("nvidia-h100-96gb-hbm2e",)
-
-
-class Unsupported(ValueError):  # noqa: N818 (a verdict on a row, no error of the program)
-    """A row that cannot be predicted; the message is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +94,6 @@ def read_rows(path: Path) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(file)
 
 
-def _count(row: Mapping[str, str], name: str) -> int:
-    """A whole number of a row, 0 where it is blank or unreadable."""
-    try:
-        value = float(row.get(name, "") or 0)
-    except ValueError:
-        return 0
-    return int(value) if math.isfinite(value) and value > 0 else 0
-
-
 def resolve(row: Mapping[str, str]) -> RunJob:
     """The job a row describes; raises `Unsupported` with the reason."""
     config = {name: (row.get(name) or "").strip() for name in COLUMNS}
@@ -115,31 +106,20 @@ def resolve(row: Mapping[str, str]) -> RunJob:
         raise Unsupported(f"model {config['model']!r} is not in the catalogue")
     workload = _workload(name, config, assumed)
     chip = _chip(config, assumed)
-    stack_id = resolve_stack(config["source"], config["software"], workload.family)
-    if not stack_id:
-        eager = workload.family == "transformer" or "torch" in config["software"].lower()
-        stack_id = "pytorch-2024" if eager else "tf1-horovod"
-        assumed.append("the usual stack: the source's software is not recognised")
-    stack = stack_named(stack_id)
+    stack = stack_of(config, workload, chip, assumed)
     cluster = cluster_for(
-        chip=chip, chips_per_server=_count(config, "chips_per_node"), chips=_count(config, "num_chips"),
+        chip=chip, chips_per_server=count(config, "chips_per_node"), chips=count(config, "num_chips"),
         inside=config["intra_node_link"], outside=config["inter_node_link"], source=config["source"],
     )  # fmt: skip
-    precision = _precision(config, chip, stack, assumed)
-    if precision == "fp32" and stack.fp32_is_tf32 and "tf32" in hardware.chip(chip).peak_flop_per_s:
-        precision = "tf32"
-        assumed.append("fp32 products run in tf32, the framework's default on this chip")
-    recipe = recipe_named(precision)
-    if recipe.matmul not in hardware.chip(chip).peak_flop_per_s:
-        raise Unsupported(f"chip {chip} has no {recipe.matmul} rate")
-    optimizer = _optimizer(config, stack, workload)
+    recipe = recipe_of(precision_of(config, workload, chip, assumed), config["software"], chip, stack, assumed)
+    optimizer = optimizer_of(config, stack, workload)
     context = Context(cluster=cluster, stack=stack, recipe=recipe, optimizer=optimizer_named(optimizer))
     memory_byte = hardware.chip(chip).memory_byte - stack.framework_reserve_byte
-    parallelism, batch = _parallelism(config, workload, stack, memory_byte, assumed)
+    parallelism, batch = _parallelism(_laid_out(config, workload, chip, assumed), workload, stack, memory_byte, assumed)
     if metric == "step_time_s":
         value = 0.0
     else:
-        value = _value_per_rate(config, metric, workload, chip, precision, parallelism, batch)
+        value = _value_per_rate(config, metric, workload, chip, recipe, parallelism, batch)
     servers = re.search(r"(\d+) parameter server", config["allreduce_algorithm"])
     hybrid = config["sharding"] == "hsdp"
     return RunJob(
@@ -167,12 +147,12 @@ def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tu
     stack_id = resolve_stack(config["source"], config["software"], base.family)
     share = stack_named(stack_id).mean_length_share if stack_id else 1.0
     if base.family == "convnet":
-        size = _count(config, "image_size")
+        size = count(config, "image_size")
         if not size and "DAWNBench" in config["source"] and config["chip"].startswith("V100"):
             size = 160
             assumed.append("mean image size 160: entries grow the images in training")
         return 0, size
-    length = _count(config, "seq_len")
+    length = count(config, "seq_len")
     if not base.causal:
         if not length:
             tuned = config["kind"] == "sft" or "lambdal" in config["source"]
@@ -189,7 +169,7 @@ def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tu
 
 
 def _chip(config: Mapping[str, str], assumed: list[str]) -> str:
-    memory = float(config["chip_memory_gb"]) if config["chip_memory_gb"] else None
+    memory = number(config, "chip_memory_gb")
     found = hardware.resolve_chip(config["chip"], memory_gb=memory, link=config["intra_node_link"])
     if not found:
         raise Unsupported(f"chip {config['chip']!r} ({config['chip_memory_gb'] or '?'} GB) is not in the catalogue")
@@ -197,50 +177,59 @@ def _chip(config: Mapping[str, str], assumed: list[str]) -> str:
         return found[0]
     # A bare name in a table of servers is the module form unless the row says PCIe; of capacities the larger is later.
     modules = [c for c in found if "pcie" not in c and c not in _ONLY_BY_MEMORY]
-    choice = (modules or list(found))[-1 if int(config["year"] or 0) >= 2022 else 0]
+    choice = (modules or list(found))[-1 if (number(config, "year") or 0) >= 2022 else 0]
     assumed.append(f"chip {choice} of {', '.join(found)}")
     return choice
 
 
-def _precision(config: Mapping[str, str], chip: str, stack: Stack, assumed: list[str]) -> str:
-    word = config["precision"]
-    if word:
-        try:
-            recipe_named(word)
-        except LookupError:
-            raise Unsupported(f"precision {word!r} is not a recipe") from None
-        return word
-    peaks = hardware.chip(chip).peak_flop_per_s
-    if hardware.chip(chip).kind == "systolic":
-        word = "bf16"
-    else:
-        # Submissions to benchmarks use what is fastest; tables that do not say used their framework's default.
-        fast = re.search(r"MLPerf|FleetX|DAWNBench|Yamazaki|1903.12650|aws-samples|Hacker News", config["source"]) or (
-            int(config["year"] or 0) >= 2019 and "byteps" not in config["source"]
-        )
-        word = "fp16_mixed" if fast and peaks.get("fp16", 0) > 3 * peaks.get("fp32", 1e30) else "fp32"
-    assumed.append(f"precision {word}")
-    return word
+def _laid_out(config: Mapping[str, str], workload: Workload, chip: str, assumed: list[str]) -> Mapping[str, str]:
+    """The row with its layout in chips: Neuron tables count tensor ranks in cores, of which a Trainium chip has two."""
+    facts = hardware.chip(chip)
+    tp = count(config, "tp")
+    if facts.architecture == "neuron" and tp > 1:
+        return {**config, "tp": str(tp // 2)}
+    if facts.kind == "sram":
+        return {**config, **_on_tiles(config, workload, facts, server_for(chip).chips, assumed)}
+    return config
 
 
-def _optimizer(config: Mapping[str, str], stack: Stack, workload: Workload) -> str:
-    word = config["optimizer"].lower()
-    for known in ("lamb", "lars", "adam"):
-        if known in word:
-            return known
-    if word.startswith("sgd"):
-        return "momentum"
-    return stack.optimizer or ("momentum" if workload.family == "convnet" else "adam")
+def _on_tiles(
+    config: Mapping[str, str], workload: Workload, chip: Chip, machine: int, assumed: list[str]
+) -> dict[str, str]:
+    """What a row leaves open on a chip without DRAM beside its tiles, as Graphcore's programs do it.
+
+    A transformer whose training state exceeds one chip's memory is a pipeline over the chips of one machine that
+    recomputes. Images go through in micro-batches whose activations fit half of the tiles.
+    """
+    chips, stated = count(config, "num_chips"), count(config, "micro_batch")
+    if workload.family == "transformer":
+        stages = count(config, "pp")
+        if not stages and chips % machine == 0 and 16.0 * workload.parameters > chip.memory_byte:
+            stages = machine
+            assumed.append(f"a pipeline of {stages} chips that recomputes: the state exceeds one chip's memory")
+        held_byte = 2.0 * workload.parameters / (max(stages, 1) * (count(config, "tp") or 1))
+        if held_byte > chip.memory_byte + (chip.far_memory_byte or 0.0):
+            raise Unsupported(f"chip {chip.id} holds {chip.memory_byte:.2g} B; the parameters take {held_byte:.2g} B")
+        return {"pp": str(stages or ""), "recompute": config["recompute"] or ("full" if stages > 1 else "")}
+    sample_byte = 2.0 * sum(layer.repeat * layer.saved_elements for layer in workload.layers)
+    share = count(config, "global_batch") // max(chips, 1)
+    if stated or not share:
+        return {}
+    most = max(1, int(0.5 * chip.memory_byte / sample_byte))
+    micro = next(b for b in range(min(share, most), 0, -1) if share % b == 0)
+    if micro < share:
+        assumed.append(f"micro-batch {micro}: as many images as fit half of the tiles' memory")
+    return {"micro_batch": str(micro)}
 
 
 def _parallelism(
     config: Mapping[str, str], workload: Workload, stack: Stack, memory_byte: float, assumed: list[str]
 ) -> tuple[Parallelism, float]:
     """The strategy of a row and the samples its rate counts per step."""
-    chips = _count(config, "num_chips")
+    chips = count(config, "num_chips")
     if not chips:
         raise Unsupported("the number of chips is not stated")
-    tp, pp, cp = (_count(config, n) or 1 for n in ("tp", "pp", "cp"))
+    tp, pp, cp = (count(config, n) or 1 for n in ("tp", "pp", "cp"))
     if (config["ep"] or "1") not in ("1", "1.0"):
         raise Unsupported("expert parallelism is not modelled yet")
     if (
@@ -255,8 +244,11 @@ def _parallelism(
         raise Unsupported(f"tp x pp x cp = {tp * pp * cp} does not divide {chips} chips")
     dp = chips // (tp * pp * cp)
     global_batch, micro_batch = _batches(config, workload, stack, dp, pp, assumed)
+    if workload.causal and not (config["cp"] or config["dp"]) and global_batch < dp and dp % global_batch == 0:
+        dp, cp = int(global_batch), round(dp / global_batch)
+        assumed.append(f"context parallel over {cp} chips: fewer sequences than chips")
     micro_batches = max(1, round(global_batch / (dp * micro_batch)))
-    virtual = _count(config, "virtual_stages") or 1
+    virtual = count(config, "virtual_stages") or 1
     blocks = workload.num_blocks
     interleaved = config["schedule"].startswith("interleaved")
     unstated = not config["virtual_stages"] and (interleaved or not config["schedule"])
@@ -340,8 +332,10 @@ def _batches(
     config: Mapping[str, str], workload: Workload, stack: Stack, dp: int, pp: int, assumed: list[str]
 ) -> tuple[float, int]:
     """Samples of one step and of one micro-batch."""
-    total, micro = _count(config, "global_batch"), _count(config, "micro_batch")
-    accumulation = _count(config, "accumulation")
+    total, micro = count(config, "global_batch"), count(config, "micro_batch")
+    if config["metric"] == "step_time_s" and not total and not micro and not stack.assumed_batch_tokens:
+        raise Unsupported("a step time whose batch is not stated")
+    accumulation = count(config, "accumulation")
     if not total and not micro and stack.assumed_batch_tokens:
         micro, total = stack.assumed_micro_batch, stack.assumed_batch_tokens // workload.tokens_per_sample
         assumed.append(f"the program's default batch, {total}")
@@ -373,12 +367,12 @@ def _batches(
 
 
 def _value_per_rate(
-    config: Mapping[str, str], metric: str, workload: Workload, chip: str, precision: str, parallelism: Parallelism,
-    batch: float,
+    config: Mapping[str, str], metric: str, workload: Workload, chip: str, recipe: PrecisionRecipe,
+    parallelism: Parallelism, batch: float,
 ) -> float:  # fmt: skip
     """What a row's rate metric is per step and second: rate = value / step time."""
-    chips = _count(config, "num_chips")
-    tokens = batch * (_count(config, "seq_len") or workload.tokens_per_sample)
+    chips = count(config, "num_chips")
+    tokens = batch * (count(config, "seq_len") or workload.tokens_per_sample)
     if metric == "samples_per_s":
         return batch
     if metric == "tokens_per_s":
@@ -392,4 +386,4 @@ def _value_per_rate(
         return flop / chips / 1e12
     if metric == "pflops_total":
         return flop / 1e15
-    return flop / chips / hardware.chip(chip).peak(recipe_named(precision).matmul)
+    return flop / chips / hardware.chip(chip).peak(recipe.matmul)

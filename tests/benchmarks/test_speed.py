@@ -18,11 +18,17 @@ from simulator.analytic import batch, step_times
 from simulator.calibration_data import load_constants
 from simulator.composition import bound
 from simulator.events import simulate
+from simulator.kernel_calibration import load_kernels
+from simulator.kernels.settings import Settings
 from simulator.lowering import lower, lower_columns
 from simulator.memory import memory_byte
 from simulator.planner import resolve
 from simulator.query import PlanQuery
 from simulator.search import legal
+from simulator.validation.kernel_rows import resolve_kernel
+from simulator.validation.kernel_selection import shipped_kernels
+from simulator.validation.kernel_suites import FAMILIES
+from simulator.validation.kernel_suites.family import RowError
 
 STRATEGIES = 20_000
 SAMPLE = 60
@@ -122,3 +128,27 @@ def test_help_against_importing_click():
     click_s = cpu_of(sys.executable, "-c", "import click")
     print(f"\ntrainyard --help: {help_s / click_s:.2f} times the CPU time of `import click`")
     assert help_s < 2.5 * click_s
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_many_kernels_at_once_against_one_at_a_time(family):
+    entry, constants = FAMILIES[family], load_kernels().constants[family]
+    rows, jobs = [], []
+    for row in shipped_kernels():
+        try:
+            job = resolve_kernel(row, FAMILIES)
+        except RowError:
+            continue
+        if job.family == family:
+            rows.append(row)
+            jobs.append(job.settings[0])
+    many = (rows * (4096 // len(rows) + 1))[:4096]
+    settings = Settings.of((jobs * (4096 // len(jobs) + 1))[:4096])
+    shapes, values = entry.read(many), constants.rows(settings)
+    together, _ = seconds(lambda: entry.observed_s(shapes, settings, values), repeat=7)
+    single = Settings.of(jobs[:1])
+    one_shape, one_value = entry.read(rows[:1]), constants.rows(single)
+    alone, _ = seconds(lambda: [entry.observed_s(one_shape, single, one_value) for _ in range(20)], repeat=3)
+    ratio = (alone / 20) / (together / len(many))
+    print(f"\n{family}: {len(many) / together:,.0f} kernels a second, {ratio:,.0f} times as many as one at a time")
+    assert ratio > 20

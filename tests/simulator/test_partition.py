@@ -11,7 +11,8 @@ import pytest
 import hwmodels.catalog as hardware
 from simulator.kernels.optable import ATTENTION, BACKWARD, CONV, FORWARD, LOSSES, MATRIX, REPLAY, VECTOR, OpTable
 from simulator.lowering import stage_repeats
-from simulator.partition import ATTENTION_BACKWARD, BlockMessages, Shapes, lower_messages, lower_ops, vector_share
+from simulator.partition import BlockMessages, lower_messages, lower_ops, vector_share
+from simulator.priced_rows import ATTENTION_BACKWARD, Shapes
 from simulator.stack import Stack, stack
 from workloads.catalog import model
 from workloads.op import Op

@@ -11,7 +11,7 @@ from simulator.cluster import system
 from simulator.constants import SPECS, Constants, key_of
 from simulator.lowering import Context, Lowered, join, lower
 from simulator.parallelism import Parallelism
-from simulator.partition import storage_word
+from simulator.priced_rows import storage_word
 from simulator.pricing import Durations, gradient_byte_of, network_of, price, product_fraction, ticks
 from simulator.stack import Stack, stack
 from workloads.optimizer import optimizer

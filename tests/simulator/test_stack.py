@@ -131,4 +131,4 @@ def test_shipped_runs_have_a_stack_of_their_own() -> None:
 @pytest.mark.parametrize("name", ["attention", "gradient_exchange", "recompute", "sharding"])
 def test_a_word_outside_its_list_is_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"Stack 'megatron-lm-2021': {name} is 'nonsense'; legal: "):
-        replace(stack("megatron-lm-2021"), **{name: "nonsense"})
+        replace(stack("megatron-lm-2021"), **{name: "nonsense"})  # type: ignore[arg-type]

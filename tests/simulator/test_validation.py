@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hwmodels.catalog as hardware
 import simulator
 import simulator.validation.runs as runs
 from simulator.calibration.fit import OUTLIER, fit, owners_of
@@ -24,6 +25,7 @@ from simulator.validation import TableError, predict_runs, validate_runs
 from simulator.validation.baseline import baseline_step_s, utilisation_s
 from simulator.validation.conventions import CONVENTIONS, convention_of, flop_per_sample
 from simulator.validation.evaluate import job_table
+from simulator.validation.machines import cluster_for, server_for
 from simulator.validation.rows import COLUMNS, METRICS, RunJob, Unsupported, resolve
 from simulator.validation.runs import (
     FOLDS,
@@ -73,7 +75,7 @@ def write(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
 
 def lines(path: Path) -> list[Row]:
     """The output of a validation with shipped constants, as a reader of its file sees it."""
-    return list(csv.DictReader(predictions_csv(predict_runs(path)).splitlines()))
+    return list(csv.DictReader(predictions_csv(predict_runs(path).predictions).splitlines()))
 
 
 #: A row with everything stated: 64 A100s, 512 sequences of 2,048 tokens a step.
@@ -168,6 +170,151 @@ def test_what_a_row_leaves_open_is_said() -> None:
     words = "; ".join(open_row.assumed)
     for part in ("precision fp16_mixed", "micro-batch", "recompute", "sharding"):
         assert part in words
+
+
+# Machines and software.
+
+
+ACCELERATORS = sorted(hardware.chip_ids())
+
+
+@pytest.mark.parametrize("chip", ACCELERATORS)
+def test_every_chip_of_the_catalogue_sits_in_a_server(chip: str) -> None:
+    server = server_for(chip)
+    assert server.chip == chip
+    for count, chips in ((0, 1), (0, 512), (8, 8), (4, 4096)):
+        cluster = cluster_for(chip=chip, chips_per_server=count, chips=chips, inside="", outside="", source="")
+        assert cluster.chip.id == chip
+        whole = "nvl72" in server.id or server.scale_up == "torus"  # a domain or slice, whatever part a row counts
+        assert whole or cluster.chips_per_server == (count or min(server.chips, chips))
+        assert cluster.out_byte_per_s >= 1e9
+
+
+@pytest.mark.parametrize("chip", ACCELERATORS)
+@pytest.mark.parametrize("model_name", ["ResNet-50", "BERT-large", "GPT-3 1.3B"])
+def test_no_chip_is_refused_by_a_bare_word_and_none_beats_its_peak(chip: str, model_name: str) -> None:
+    changes = {"chip": chip, "chip_memory_gb": "", "model": model_name, "precision": "", "num_chips": "8"}
+    blank = dict.fromkeys(("tp", "pp", "dp", "global_batch", "seq_len", "software", "source", "intra_node_link"), "")
+    row = FULL | blank | changes | {"metric": "samples_per_s", "micro_batch": "4"}
+    if not {"fp32", "fp16", "bf16"} & set(hardware.chip(chip).peak_flop_per_s):
+        with pytest.raises(Unsupported, match=f"^chip {chip} has no fp.* rate; it has .*$"):
+            resolve(row)
+        return
+    if chip == "gc2" and model_name != "ResNet-50":
+        with pytest.raises(Unsupported, match=r"^chip gc2 holds .* B; the parameters take .* B$"):
+            resolve(row)
+        return
+    one = resolve(row)
+    step = job_table([one]).step_s(Constants())[0]
+    # Winograd's products are fewer than those counted, four times at best.
+    assert utilisation_s(one) / (4.0 if one.workload.family == "convnet" else 1.0) * 0.9 < step < math.inf
+
+
+def test_a_rack_is_one_domain_of_links() -> None:
+    words = {"chips_per_server": 4, "inside": "NVLink5 (NVL72)", "source": "", "chip": "gb200"}
+    whole = cluster_for(chips=144, outside="", **words)
+    part = cluster_for(chips=256, outside="4x ConnectX-7 IB NDR 400Gb/s", **words)
+    assert (whole.chips_per_server, part.chips_per_server) == (72, 64)
+    # 400 Gbit/s a chip either way.
+    assert whole.out_byte_per_s == pytest.approx(72 * 50e9)
+    assert part.out_byte_per_s == pytest.approx(64 * 50e9)
+
+
+def test_a_bridge_joins_two_cards_and_no_more() -> None:
+    words = {"chips_per_server": 4, "chips": 4, "outside": "", "source": "", "chip": "quadro-rtx-8000"}
+    bridged = cluster_for(inside="PCIe + NVLink bridges", **words)
+    plain = cluster_for(inside="PCIe", **words)
+    assert bridged.up_byte_per_s[2] > plain.up_byte_per_s[2]
+    assert bridged.up_byte_per_s[3:] == plain.up_byte_per_s[3:]
+
+
+def test_half_of_a_servers_torus_links_leave_a_square_host_of_two_dimensions() -> None:
+    for host, per_link, leaving in (("tpu-v3", 100e9, 8), ("tpu-v4", 45e9, 16), ("tpu-v5e", 45e9, 12)):
+        cluster = cluster_for(chip=host, chips_per_server=0, chips=256, inside="", outside="", source="")
+        assert cluster.out_byte_per_s == pytest.approx(leaving * per_link)
+
+
+@pytest.mark.parametrize(
+    ("words", "gbit", "fabric"),
+    [
+        ("10GbE with TCP/IP", 10, "ethernet-tcp-10g"), ("100GbE with TCP/IP", 100, "ethernet-tcp-100g"),
+        ("100GbIB with RDMA", 100, "infiniband-edr"), ("EFA 800/1600 Gb/s per node", 800, "efa"),
+        ("4x Slingshot-11 200 Gb/s per node", 800, "slingshot"), ("", 800, "efa"),
+    ],
+)  # fmt: skip
+def test_a_rows_words_name_its_network(words: str, gbit: float, fabric: str) -> None:
+    cluster = cluster_for(chip="trainium-1", chips_per_server=16, chips=64, inside="", outside=words, source="")
+    assert cluster.out_byte_per_s == pytest.approx(gbit * 1e9 / 8)
+    assert cluster.out_fabric == fabric
+
+
+@pytest.mark.parametrize(
+    ("changes", "matmul"),
+    [
+        ({"chip": "RTX A6000", "software": "TensorFlow 2.4.1"}, "tf32"),
+        ({"chip": "RTX A6000", "software": "TensorFlow 2.3.0"}, "fp32"),
+        ({"chip": "RTX 3090", "software": "TensorFlow 2.4.1"}, "fp32"),
+        ({"chip": "GTX 1080 Ti", "software": "TensorFlow 2.4.1", "precision": "fp16"}, "fp32"),
+    ],
+)
+def test_a_precision_means_what_the_chip_and_release_make_of_it(changes: Row, matmul: str) -> None:
+    row = {"chip_memory_gb": "", "source": "lambdal/lambda-tensorflow-benchmark", "precision": "fp32", "num_chips": "1"}
+    blank = dict.fromkeys(("tp", "pp", "dp", "intra_node_link", "global_batch", "seq_len"), "")
+    one = resolve(FULL | blank | row | {"model": "ResNet-50", "metric": "samples_per_s"} | changes)
+    assert one.context.recipe.matmul == matmul
+    assert one.assumed
+
+
+def test_tensor_ranks_of_neuron_tables_are_cores() -> None:
+    row = {"chip": "Trainium1", "chip_memory_gb": "", "tp": "8", "pp": "4", "num_chips": "512", "chips_per_node": "16"}
+    one = job(**row, micro_batch="1", global_batch="1024", intra_node_link="")
+    assert (one.parallelism.tp, one.parallelism.pp, one.parallelism.dp) == (4, 4, 32)
+
+
+def test_fewer_sequences_than_chips_are_cut_into_pieces() -> None:
+    row = {"tp": "", "pp": "", "cp": "", "dp": "", "micro_batch": "", "seq_len": "32768", "global_batch": "16"}
+    one = job(**row)
+    assert (one.parallelism.dp, one.parallelism.cp, one.parallelism.global_batch) == (16, 4, 16)
+    assert any("context parallel over 4 chips" in words for words in one.assumed)
+    # A stated layout stands.
+    assert job(**row | {"cp": "1", "global_batch": "64"}).parallelism.cp == 1
+
+
+def test_a_model_larger_than_the_tiles_is_a_pipeline_over_one_machine() -> None:
+    row = {"chip": "Bow", "chip_memory_gb": "", "precision": "", "num_chips": "16", "chips_per_node": "4"}
+    blank = dict.fromkeys(("tp", "pp", "dp", "cp", "micro_batch", "recompute", "intra_node_link"), "")
+    text = job(**blank | row | {"model": "BERT-base", "seq_len": "128", "global_batch": "1024"})
+    assert (text.parallelism.pp, text.parallelism.dp, text.parallelism.recompute) == (4, 4, "full")
+    images = job(**blank | row | {"model": "ResNet-50", "seq_len": "", "metric": "samples_per_s"})
+    held_byte = 2.0 * sum(layer.repeat * layer.saved_elements for layer in images.workload.layers)
+    assert images.parallelism.micro_batch * held_byte <= 0.5 * hardware.chip("bow").memory_byte
+    assert images.parallelism.global_batch == 512
+
+
+def test_submissions_that_do_not_say_multiply_transformers_in_eight_bit() -> None:
+    row = {"source": "mlcommons/training_results_v5.0", "precision": "", "year": "2025", "chip_memory_gb": ""}
+    assert job(**row, chip="H200", intra_node_link="").context.recipe.matmul == "fp8"
+    assert job(**row, chip="A100-SXM4-80GB").context.recipe.matmul == "fp16"
+
+
+def test_cards_with_ports_of_their_own_do_not_use_the_hosts() -> None:
+    words = {"chips_per_server": 4, "chips": 64, "inside": "", "source": "", "chip": "gaudi-1"}
+    silent = cluster_for(outside="", **words)
+    said = cluster_for(outside="2x Mellanox ConnectX-6, 100Gb/s Ethernet", **words)
+    assert said.out_byte_per_s == silent.out_byte_per_s
+
+
+def test_a_step_time_needs_a_batch() -> None:
+    with pytest.raises(Unsupported, match="batch is not stated"):
+        job(global_batch="", micro_batch="")
+    assert job(global_batch="", micro_batch="", metric="tokens_per_s").metric_value(1.0) > 0
+
+
+def test_words_on_the_exchange_change_the_stack() -> None:
+    after = job(allreduce_algorithm="BSP-A2A: ring all-reduce after backward (no overlap)").context.stack
+    under = job(allreduce_algorithm="WFBP-A2A: wait-free backpropagation").context.stack
+    assert after.gradient_exchange == "after"
+    assert (under.gradient_exchange, under.bucket_byte) == ("backward", 0.0)
 
 
 # Units.
@@ -281,7 +428,7 @@ def test_a_row_that_cannot_be_read_costs_no_other_row_its_answer(tmp_path: Path,
     blank = dict.fromkeys(("image_size", "chip_memory_gb"), "")
     got = lines(write(tmp_path / "runs.csv", [FULL | {"image_size": ""}, FULL | blank | changes]))
     assert [line["status"] for line in got] == ["predicted", "unsupported"]
-    assert got[1]["reason"].startswith("the row cannot be read: ")
+    assert re.search(f"{list(changes)[-1]} is|the row cannot be read: .* ", got[1]["reason"])
 
 
 def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -328,20 +328,20 @@ def test_each_row_is_priced_on_its_units_and_floors_never_enter_the_device() -> 
 
 #: Constants as fitted to the open rows, for two of the chips, and rows of theirs that the fit saw.
 _SXM2 = {
-    "fma_ramp_s": 7.1e-6, "fma_rate": 1.04, "fma_cache_byte_per_clock": 20.92, "fma_fill_clock": 2586.0,
-    "fma_step_clock": 143.4, "fma_split_s": 2.26e-6, "fma_exposed": 0.422, "fma_memory_rate": 0.871,
-    "fma_narrow_load": 1.424, "fma_turn": 0.0777, "fma_far_row_per_clock": 0.349, "fma_far_byte": 3.53e8,
-    "fma_energy": 0.67,
+    "fma_ramp_s": 7.363e-6, "fma_rate": 1.037, "fma_cache_byte_per_clock": 21.72, "fma_fill_clock": 2299.0,
+    "fma_step_clock": 143.6, "fma_split_s": 2.224e-6, "fma_exposed": 0.4169, "fma_memory_rate": 0.8463,
+    "fma_narrow_load": 1.474, "fma_turn": 0.07854, "fma_far_row_per_clock": 0.349, "fma_far_byte": 3.529e8,
+    "fma_energy": 0.658,
 }  # fmt: skip
 _A100 = {
-    "fma_ramp_s": 5.23e-6, "fma_rate": 1.097, "fma_cache_byte_per_clock": 18.19, "fma_fill_clock": 2245.0,
-    "fma_step_clock": 125.0, "fma_split_s": 2.26e-6, "fma_exposed": 0.422, "fma_memory_rate": 0.939,
-    "fma_narrow_load": 1.092, "fma_turn": 0.1208, "fma_far_row_per_clock": 0.2182, "fma_far_byte": 4.01e8,
-    "fma_energy": 0.696, "neusight_bmm_floor_s": 2.167e-5, "neusight_linear_ratio": 1.937, "neusight_cooling": 1.088,
-    "neusight_heating_s": 2.24e-3,
+    "fma_ramp_s": 5.383e-6, "fma_rate": 1.091, "fma_cache_byte_per_clock": 21.31, "fma_fill_clock": 1999.0,
+    "fma_step_clock": 125.4, "fma_split_s": 2.224e-6, "fma_exposed": 0.4169, "fma_memory_rate": 0.8689,
+    "fma_narrow_load": 1.193, "fma_turn": 0.1357, "fma_far_row_per_clock": 0.221, "fma_far_byte": 3.972e8,
+    "fma_energy": 0.6766, "neusight_bmm_floor_s": 2.184e-5, "neusight_linear_ratio": 1.936, "neusight_cooling": 1.062,
+    "neusight_heating_s": 2.065e-3,
 }  # fmt: skip
-#: (chip, suite, kernel, batch, m, n, k, transA, transB, measured seconds). baidu-research/DeepBench@da81ba7 and
-#: sitar-lab/NeuSight@6945927; every ninth or so of their rows, none left out.
+#: (chip, suite, kernel, batch, m, n, k, transA, transB, measured seconds), a handful of shapes unlike each other.
+#: baidu-research/DeepBench@da81ba7 and sitar-lab/NeuSight@6945927.
 MEASURED = [
     ("V100 SXM2 16GB", "deepbench", "gemm", "", 1760, 16, 1760, "N", "N", 3.8e-5),
     ("V100 SXM2 16GB", "deepbench", "gemm", "", 4096, 128, 4096, "N", "N", 3.32e-4),
@@ -356,7 +356,7 @@ MEASURED = [
 
 
 def test_measured_rows_are_met() -> None:
-    """To 10 % on average and 35 % each: what the fit left of these rows (7 % and 30 %), and a margin for slips."""
+    """To 10 % on average and 35 % each: the fit left 8.6 % and 30 % of these rows."""
     names = ("chip", "suite", "kernel", "batch", "m", "n", "k", "transA", "transB")
     rows = [row(**dict(zip(names, map(str, facts[:-1]), strict=True))) for facts in MEASURED]
     settings = Settings.of([resolve_kernel(r, {"gemm": FAMILY}).settings[0] for r in rows])

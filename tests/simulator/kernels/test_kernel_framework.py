@@ -55,7 +55,8 @@ def test_silicon_leaves_the_memory_size_out():
 
 @pytest.mark.parametrize(
     ("text", "word"),
-    [("torch2.1.0", "torch-2.1"), ("cuBLAS;cuDNN7.6.2;CUDA10.1", "cudnn-7"), ("FlashAttention Triton", "flash-attention-triton"),
+    [("torch2.1.0", "torch-2.1"), ("cuBLAS;cuDNN7.6.2;CUDA10.1", "cudnn-7"),
+     ("FlashAttention Triton", "flash-attention-triton"),
      ("torch 2.6.0 rocm6.2.4", "torch-rocm"), ("xla (hipblasLt)", "xla-hipblaslt"), ("abacus", "")],
 )  # fmt: skip
 def test_libraries_are_told_apart(text, word):
@@ -100,7 +101,8 @@ def test_deviations_multiply_and_carry_over():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"low": 1.0}, "low <= prior"), ({"levels": {"colour": 0.1}}, "level 'colour'"), ({"levels": {"chip": 0.0}}, "spread > 0")],
+    [({"low": 1.0}, "low <= prior"), ({"levels": {"colour": 0.1}}, "level 'colour'"),
+     ({"levels": {"chip": 0.0}}, "spread > 0")],
 )  # fmt: skip
 def test_a_constant_that_cannot_be_is_refused(change, message):
     with pytest.raises(ValueError, match=message):

@@ -1,0 +1,227 @@
+"""Collects the kernels of a workload row by row and prices its products, convolutions and attention together.
+
+The kernel models are evaluated once for a whole workload and all its shapes. What they add to the nominal work is kept
+as FLOPs at the peak (`OpTable.lost`), so that fitted constants of steps multiply it later without another evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwmodels.chip import Chip
+from workloads.op import Op
+from workloads.precision import PrecisionRecipe
+
+from .kernels import conv_algorithms as conv
+from .kernels.attention import AttentionShapes, attention_time, pairs
+from .kernels.conv import conv_time
+from .kernels.device_constants import device_constants
+from .kernels.gemm import GemmShapes
+from .kernels.kernel_time import KernelTime
+from .kernels.optable import ATTENTION, BACKWARD, CONV, LOSSES, VECTOR, Floats, OpTable
+from .kernels.products import product_time
+from .kernels.settings import Setting, Settings
+from .stack import Stack
+
+#: Backward work of fused attention against its forward work (five products against two), FlashAttention,
+#: arXiv:2205.14135.
+ATTENTION_BACKWARD: Final = 2.5
+#: Precisions of products of parameters only: others (attention) stay in 16 bit.
+_PARAMETERS_ONLY: Final = ("fp8", "fp4", "int8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """Distinct shapes of the work; every field has shape (shapes,)."""
+
+    micro_batch: Floats
+    tp: Floats
+    cp: Floats
+    sequence_parallel: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.micro_batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Product:
+    """Products whose losses are still to be priced, and their place among the rows; extents of shape (shapes,)."""
+
+    place: int
+    rate: int
+    batch: Floats
+    m: Floats
+    n: Floats
+    k: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Convolution:
+    """A pass of a convolution whose losses are still to be priced, and its place among the rows."""
+
+    place: int
+    op: Op
+    direction: int
+
+
+def storage_word(chip: Chip, recipe: PrecisionRecipe) -> str:
+    """Precision of products that stay out of 8 and 4 bit (attention)."""
+    if recipe.matmul not in _PARAMETERS_ONLY:
+        return recipe.matmul
+    return "bf16" if "bf16" in chip.peak_flop_per_s else "fp16"
+
+
+def losses(time: KernelTime, setting: Setting) -> Floats:
+    """Device time of kernels beyond their nominal work at the peak, start apart, as `LOSSES`.
+
+    Shape (rows, len(LOSSES)) [FLOP]; they and the nominal work add up to (device time - start) x peak.
+    """
+    return np.stack([time.parts.get(name, np.zeros(time.rows)) for name in LOSSES], axis=1) * setting.peak_flop_per_s
+
+
+@dataclass(kw_only=True)
+class Rows:
+    """Collects rows while one workload is lowered; every row has all shapes."""
+
+    chip: Chip
+    stack: Stack
+    recipe: PrecisionRecipe
+    shapes: Shapes
+    frozen: bool = False
+    columns: dict[str, list[Floats]] = field(default_factory=lambda: {n: [] for n in ("flop", "byte", "launches")})
+    labels: dict[str, list[int]] = field(default_factory=lambda: {n: [] for n in ("block", "phase", "kind", "rate")})
+    lost: dict[int, Floats] = field(default_factory=dict)
+    products: list[_Product] = field(default_factory=list)
+    convolutions: list[_Convolution] = field(default_factory=list)
+
+    @property
+    def next(self) -> int:
+        """Place of the row that is added next."""
+        return len(self.labels["block"])
+
+    def add(
+        self, *, block: int, phase: int, kind: int, rate: int, flop: Floats | float, byte: Floats | float,
+        launches: float,
+    ) -> None:  # fmt: skip
+        """One row: nominal work, traffic, and the kernels that the host issues."""
+        ones = np.ones(len(self.shapes))
+        if kind == VECTOR:
+            launches *= self.stack.vector_launch_share
+        for name, value in (("flop", flop), ("byte", byte), ("launches", launches)):
+            self.columns[name].append(ones * value)
+        for name, label in (("block", block), ("phase", phase), ("kind", kind), ("rate", rate)):
+            self.labels[name].append(label)
+
+    def product(
+        self, *, block: int, phase: int, kind: int, rate: int, batch: Floats | float, m: Floats | float,
+        n: Floats | float, k: Floats | float, extra_byte: Floats | float = 0.0, operands_byte: Floats | None = None,
+    ) -> None:  # fmt: skip
+        """One matrix product and its traffic (``operands_byte`` where operands overlap in memory)."""
+        ones = np.ones(len(self.shapes))
+        batch, m, n, k = ones * batch, ones * m, ones * n, ones * k
+        self.products.append(_Product(place=self.next, rate=rate, batch=batch, m=m, n=n, k=k))
+        if operands_byte is None:
+            operand_byte = self.recipe.matmul_byte if rate == 0 else self.recipe.storage_byte
+            operands_byte = batch * (operand_byte * (m * k + k * n) + self.recipe.storage_byte * m * n)
+        self.add(
+            block=block, phase=phase, kind=kind, rate=rate, flop=2.0 * batch * m * n * k,
+            byte=operands_byte + extra_byte, launches=1.0,
+        )  # fmt: skip
+
+    def convolution(self, op: Op, *, block: int, phase: int, direction: int, byte: Floats) -> None:
+        """One pass of a convolution; groups, and chips without a model of convolutions, run it as products."""
+        images, groups = self.shapes.micro_batch, float(op.batch)
+        outputs, inputs = images * op.m, images * op.in_hw[0] * op.in_hw[1]
+        flop = 2.0 * outputs * op.n * op.k * groups
+        if self.chip.kind == "gpu" and op.batch == 1:
+            self.convolutions.append(_Convolution(place=self.next, op=op, direction=direction))
+            self.add(block=block, phase=phase, kind=CONV, rate=0, flop=flop, byte=byte, launches=1.0)
+            return
+        channels = op.c_in / groups
+        extents: tuple[Floats | float, Floats | float, Floats | float] = (outputs, float(op.n), float(op.k))
+        if direction == conv.BACKWARD_DATA:
+            extents = (inputs, channels, flop / (2.0 * groups * inputs * channels))
+        elif direction == conv.BACKWARD_WEIGHTS:
+            extents = (float(op.n), float(op.k), outputs)
+        m, n, k = extents
+        self.product(
+            block=block, phase=phase, kind=CONV, rate=0, batch=groups, m=m, n=n, k=k, operands_byte=byte
+        )  # fmt: skip
+
+    def attention(self, op: Op, *, heads: Floats, block: int, phase: int, byte: Floats) -> None:
+        """One direction of fused attention; a context-parallel rank has its share of the queries."""
+        keys, ones = float(op.context), np.ones(len(self.shapes))
+        backward = phase == BACKWARD
+        shapes = AttentionShapes(
+            batch=ones, heads=heads, head_dim=ones * op.head_dim, seq=ones * keys, causal=ones * float(op.causal),
+            forward=ones * float(not backward), backward=ones * float(backward),
+        )  # fmt: skip
+        share = op.seq_len / self.shapes.cp / keys
+        if self.chip.kind == "gpu":
+            word = storage_word(self.chip, self.recipe)
+            setting = Setting(chip=self.chip, precision=word, library=self.stack.attention_library)
+            settings = Settings.all_of(setting, len(self.shapes))
+            time = attention_time(shapes, settings, device_constants()["attention"].rows(settings))
+            self.lost[self.next] = losses(time, setting) * share[:, None]
+        flop = 4.0 * (ATTENTION_BACKWARD if backward else 1.0) * op.head_dim * pairs(shapes) * share
+        self.add(block=block, phase=phase, kind=ATTENTION, rate=1, flop=flop, byte=byte, launches=1.0)
+
+    def table(self) -> OpTable:
+        """All rows as columns, every row of every shape."""
+        self._price_products()
+        self._price_convolutions()
+        shapes, rows = len(self.shapes), self.next
+        label = {name: np.repeat(np.array(values, dtype=np.int64), shapes) for name, values in self.labels.items()}
+        column = {name: np.concatenate(values) if values else np.zeros(0) for name, values in self.columns.items()}
+        none = np.zeros((shapes, len(LOSSES)))
+        lost = np.concatenate([self.lost.get(row, none) for row in range(rows)]) if rows else none[:0]
+        return OpTable(
+            shape=np.tile(np.arange(shapes, dtype=np.int64), rows), block=label["block"], phase=label["phase"],
+            kind=label["kind"], rate=label["rate"], flop=column["flop"], work=column["flop"] + np.sum(lost, axis=1),
+            lost=lost, byte=column["byte"], launches=column["launches"],
+        )  # fmt: skip
+
+    def _price_products(self) -> None:
+        """Price all products with one call for each precision."""
+        for rate, word in enumerate((self.recipe.matmul, storage_word(self.chip, self.recipe))):
+            mine = [p for p in self.products if p.rate == rate]
+            if not mine:
+                continue
+            extents = {name: np.concatenate([getattr(p, name) for p in mine]) for name in ("batch", "m", "n", "k")}
+            # A rank may hold less than one row of a product that is cut into many pieces.
+            shapes = GemmShapes(**{name: np.maximum(value, 1.0) for name, value in extents.items()})
+            setting = Setting(chip=self.chip, precision=word, library=self.stack.kernel_library)
+            time = product_time(shapes, setting, device_constants())
+            self._keep([p.place for p in mine], losses(time, setting))
+
+    def _price_convolutions(self) -> None:
+        """Price all convolutions with one call."""
+        if not self.convolutions:
+            return
+        ops, count = [c.op for c in self.convolutions], len(self.shapes)
+
+        def column(values: Sequence[float]) -> Floats:
+            return np.repeat(np.array(values, dtype=float), count)
+
+        shapes = conv.ConvShapes(
+            batch=np.tile(self.shapes.micro_batch, len(ops)), channels=column([o.c_in for o in ops]),
+            height=column([o.in_hw[0] for o in ops]), width=column([o.in_hw[1] for o in ops]),
+            filters=column([o.c_out for o in ops]), filter_h=column([o.kernel[0] for o in ops]),
+            filter_w=column([o.kernel[1] for o in ops]), pad_h=column([o.padding[0] for o in ops]),
+            pad_w=column([o.padding[1] for o in ops]), stride_h=column([o.stride[0] for o in ops]),
+            stride_w=column([o.stride[1] for o in ops]),
+            direction=np.repeat(np.array([c.direction for c in self.convolutions], dtype=np.int64), count),
+        )  # fmt: skip
+        setting = Setting(chip=self.chip, precision=self.recipe.matmul, library=self.stack.kernel_library)
+        settings = Settings.all_of(setting, shapes.rows)
+        time = conv_time(shapes, settings, device_constants()["conv"].rows(settings))
+        self._keep([c.place for c in self.convolutions], losses(time, setting))
+
+    def _keep(self, places: Sequence[int], lost: Floats) -> None:
+        for place, part in zip(places, np.split(lost, len(places)), strict=True):
+            self.lost[place] = part
