@@ -130,7 +130,10 @@ def test_a_chip_without_measured_rows_is_called_extrapolated(tmp_path):
     known, unknown = predictions(written(tmp_path / "k.csv", rows))
     assert known["extrapolated"] == ""
     assert "0 measured rows" in unknown["extrapolated"]
-    assert float(unknown["high"]) / float(unknown["low"]) > float(known["high"]) / float(known["low"])
+    # Its interval comes from chips held out whole, which are further off than shapes of known chips.
+    families = load_kernels().record.families
+    assert families["chips/gemm"].spread > families["shapes/gemm"].spread
+    assert float(unknown["low"]) < float(unknown["predicted"]) < float(unknown["high"])
 
 
 def test_a_bare_name_is_priced_on_every_chip_it_may_mean(tmp_path):
