@@ -10,7 +10,9 @@ from typing import Final
 from hwmodels.datafile import DataFileError, TomlFile, did_you_mean
 from hwmodels.facts import STATUSES, Fact, FactReader, FrozenMapping, Source
 
-FAMILIES: Final = ("pcie", "nvlink", "infiniband", "ethernet", "efa", "ici")
+FAMILIES: Final = (
+    "pcie", "nvlink", "xgmi", "ici", "neuronlink", "hccs", "ipu-link", "infiniband", "omni-path", "ethernet", "efa",
+)  # fmt: skip
 
 
 class LinkError(ValueError):

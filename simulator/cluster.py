@@ -124,10 +124,15 @@ def build_cluster(
 def torus_out_byte_per_s(server: Server) -> float:
     """Nominal rate of the torus links that leave a server's chips, one direction [B/s].
 
-    The chips of a server are a 2 x 2 cut of a two-dimensional torus: half of their links stay inside.
+    The chips of a server are a cut of two by n/2: n/2 + 2 (n/2 - 1) of its links join two of them, so that
+
+    .. math:: B = b (n d - 2 (3 n / 2 - 2))
+
+    with n chips of d links of rate b; half of all for the 2 x 2 cut of a two-dimensional torus.
     """
-    link = hardware.link(server.scale_up_link)
-    return link.bandwidth_byte_per_s * server.scale_up_links_per_chip * server.chips / 2.0
+    inside = 3 * (server.chips // 2) - 2 if server.chips > 1 else 0
+    ends = server.chips * server.scale_up_links_per_chip - 2 * inside
+    return ends * hardware.link(server.scale_up_link).bandwidth_byte_per_s
 
 
 _SYSTEM_KEYS: Final = (

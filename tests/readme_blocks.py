@@ -3,6 +3,7 @@
     python tests/readme_blocks.py             write the blocks anew, from what ships
     python tests/readme_blocks.py RUNS.csv    first fit the calibration and its held-out record anew from the whole
                                               corpus (minutes; `python -m simulator.calibration`), then write the blocks
+                                              (kernels: `python -m simulator.calibration.kernels KERNELS.csv` before)
     python tests/readme_blocks.py --check     write nothing; exit 1 where README.md is behind
 
 A block stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->``; `BLOCKS` says how each is made.
@@ -24,6 +25,8 @@ from typing import NamedTuple
 from click.testing import CliRunner
 
 from simulator.calibration_data import load_constants
+from simulator.kernel_calibration import load_kernels
+from simulator.validation.kernel_selection import shipped_kernels
 from simulator.validation.record_files import HeldOut, recorded_coverage, recorded_groups, recorded_runs
 
 README = Path(__file__).parents[1] / "README.md"
@@ -35,6 +38,7 @@ SCALE = "trainyard scale --model resnet50 --system dgx1-v100 --chips 8..2048 --g
 VALIDATE = "trainyard validate runs"
 WRONG = "trainyard plan --model gpt3-175b --system selen --chips 0 --global-batch 1536"
 FACTS = "trainyard catalog links nvlink2"
+ROOFLINE = "trainyard roofline --model resnet50 --chip p100-sxm2 --micro-batch 32 --precision fp32"
 
 
 def output_of(command: str) -> str:
@@ -104,6 +108,21 @@ def first(count: int, width: int = 0) -> Callable[[list[str]], list[str]]:
     return keep
 
 
+def roofline_lines(lines: list[str]) -> list[str]:
+    """Of a roofline its head, the first layers of both tables, the totals and the measured kernels."""
+    kept: list[str] = []
+    layers = 0
+    for line in lines:
+        row = line.startswith("  ") and "%" in line and not line.startswith(("  all ", "  roof", "  where"))
+        inside = row and not any(word in line for word in ("deepbench", "neusight", "tensor_core"))
+        layers = layers + 1 if inside else 0
+        if layers <= 3:
+            kept.append(line)
+        elif kept[-1] != LEFT_OUT:
+            kept.append(LEFT_OUT)
+    return kept
+
+
 # --- the record -----------------------------------------------------------------------------------------------------
 
 _KINDS = {
@@ -135,6 +154,29 @@ def record() -> str:
         "together."
     )
     return "\n".join([*lines, "", *textwrap.wrap(covered, 120)])
+
+
+_FAMILIES = {
+    "gemm": "matrix products on GPUs", "conv": "convolutions on GPUs", "attention": "attention",
+    "recurrent": "recurrent layers", "vector": "element-wise, softmax, layer norm", "sparse": "sparse products",
+    "cpu": "products and convolutions on Xeon Phi", "systolic": "products on Gaudi 2",
+}  # fmt: skip
+
+
+def kernels() -> str:
+    """Held-out errors of measured kernels by family, beside the bare roofline's."""
+    record = load_kernels().record
+    lines = [
+        "| kernels | number | suites x chips | bare roofline | unseen shapes | unseen chips | unseen generation |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for family, name in _FAMILIES.items():
+        by_hold = [record.families[f"{hold}/{family}"] for hold in ("shapes", "chips", "generations")]
+        errors = " | ".join(f"{entry.macro:.1%} ({entry.median:.1%})" for entry in by_hold)
+        one = by_hold[0]
+        base = f"{one.baseline_macro:.0%} ({one.baseline_median:.0%})"
+        lines.append(f"| {name} | {one.rows:,} | {one.groups} | {base} | {errors} |")
+    return "\n".join(lines)
 
 
 def _percent(value: float | None) -> str:
@@ -222,8 +264,10 @@ def ships() -> str:
     from simulator.stack import stack_ids
     from workloads.catalog import model_names
 
+    checked = sum(hardware.chip(id).status == "checked" for id in hardware.chip_ids())
+    held = f"rates, memory, watts; each with its source; {checked} read a second time"
     counts = [
-        (len(hardware.chip_ids()), "chips", "`trainyard catalog chips`", "rates, memory, watts; each with its source"),
+        (len(hardware.chip_ids()), "chips", "`trainyard catalog chips`", held),
         (len(hardware.link_ids()), "links", "`trainyard catalog links`", "bandwidth one way, latency"),
         (
             len(hardware.server_ids()),
@@ -235,6 +279,7 @@ def ships() -> str:
         (len(model_names()), "models", "`trainyard catalog models`", "shapes with a source each"),
         (len(stack_ids()), "software stacks", "`trainyard catalog stacks`", "what is fused, overlapped, launched"),
         (len(recorded_runs()), "measured runs", "`trainyard validate runs`", "each with source and locator"),
+        (len(shipped_kernels()), "measured kernels", "`trainyard validate kernels`", "each with source and locator"),
     ]
     lines = ["| number | what | list them | what an entry holds |", "|---:|---|---|---|"]
     return "\n".join(lines + [f"| {n:,} | {what} | {how} | {holds} |" for n, what, how, holds in counts])
@@ -249,6 +294,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "validate": lambda: console(VALIDATE, first(11)),
     "wrong": lambda: console(WRONG, first(9, width=96)),
     "facts": lambda: console(FACTS),
+    "kernels": kernels,
+    "roofline": lambda: console(ROOFLINE, roofline_lines),
 }
 
 

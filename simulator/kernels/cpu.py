@@ -125,6 +125,7 @@ def cpu_gemm_time(
     *,
     footprint_byte: Floats | None = None,
     mode: str = "flat",
+    refuse: bool = True,
 ) -> KernelTime:
     """Device time of C[m, n] = A[m, k] B[k, n], batch times.
 
@@ -141,7 +142,7 @@ def cpu_gemm_time(
     byte = words * settings.element_byte
     footprint = np.maximum(byte, 0.0 if footprint_byte is None else footprint_byte)
     hit = resident_share(byte, machine, values)
-    far = memory_s(byte, footprint, settings, mode=mode)
+    far = memory_s(byte, footprint, settings, mode=mode, refuse=refuse)
     waiting = (1.0 - hit) * far / values["cpu_memory_fraction"] + hit * byte / machine.cache_byte_per_s
     p = values["cpu_overlap"]
     fastest = {split: np.full(settings.rows, np.inf) for split in SPLITS}

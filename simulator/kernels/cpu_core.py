@@ -115,13 +115,16 @@ def resident_share(byte: Floats, machine: Machine, values: Values) -> Floats:
     return np.asarray(1.0 / (1.0 + (byte / (values["cpu_resident"] * machine.cached_byte)) ** 4))
 
 
-def memory_s(byte: Floats, footprint_byte: Floats, settings: Settings, *, mode: str = "flat") -> Floats:
+def memory_s(
+    byte: Floats, footprint_byte: Floats, settings: Settings, *, mode: str = "flat", refuse: bool = True
+) -> Floats:
     """Seconds to move bytes to and from a near memory with a far one behind it, both at their nominal rates.
 
     With the far share x = max(0, 1 - near capacity / footprint): ``flat`` (the program sees both; pages that do not fit
     lie in the far memory) moves both streams at once, max((1 - x) B / b_near, x B / b_far); ``cache`` (the near memory
     caches the far one) fills the near memory with what it fetched, so that the near memory moves B (1 + x). A chip
-    without a far memory has its near one alone. Leaves out conflicts of a direct-mapped cache. shape (rows,) [s]
+    without a far memory has its near one alone. ``refuse=False`` leaves the capacity to the caller (a step checks its
+    memory as a whole). Leaves out conflicts of a direct-mapped cache. shape (rows,) [s]
 
     Raises
     ------
@@ -135,7 +138,7 @@ def memory_s(byte: Floats, footprint_byte: Floats, settings: Settings, *, mode: 
     far = np.array([chip.far_memory_byte or 0.0 for chip in chips])[settings.row]
     far_rate = np.array([chip.far_memory_bandwidth_byte_per_s or np.inf for chip in chips])[settings.row]
     room = near + far if mode == "flat" else np.where(far > 0.0, far, near)
-    if np.any(footprint_byte > room):
+    if refuse and np.any(footprint_byte > room):
         i = int(np.argmax(footprint_byte - room))
         chip = chips[settings.row[i]]
         raise CpuError(

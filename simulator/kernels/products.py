@@ -20,6 +20,8 @@ from .wafer import wafer_gemm_time
 def product_time(shapes: GemmShapes, setting: Setting, constants: Mapping[str, KernelConstants]) -> KernelTime:
     """Device time of products of one precision on one chip; ``constants`` as `device_constants` gives them.
 
+    Whether a step's tensors fit is checked for the step as a whole, not here.
+
     Raises
     ------
     ChipError
@@ -33,9 +35,9 @@ def product_time(shapes: GemmShapes, setting: Setting, constants: Mapping[str, K
         return model(shapes, settings, values)
     values = constants[kind].rows(settings)
     if kind == "cpu":
-        return cpu_gemm_time(shapes, settings, values)
+        return cpu_gemm_time(shapes, settings, values, refuse=False)
     if kind == "systolic":
         return systolic_gemm_time(shapes, settings, values)
     if kind == "sram":
-        return sram_gemm_time(shapes, settings, values)
+        return sram_gemm_time(shapes, settings, values, refuse=False)
     return wafer_gemm_time(shapes, settings, values)

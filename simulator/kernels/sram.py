@@ -98,8 +98,13 @@ class Tiles:
         )
 
 
-def streamed_byte(footprint_byte: Floats, settings: Settings, usable: Floats | float) -> Floats:
+def streamed_byte(
+    footprint_byte: Floats, settings: Settings, usable: Floats | float, *, refuse: bool = True
+) -> Floats:
     """What the tiles cannot hold, max(0, footprint - usable capacity), and the far memory can; shape (rows,) [B].
+
+    ``refuse=False`` leaves the check of the far memory's capacity to the caller (a step checks its memory as a whole);
+    without far memory the host's streams.
 
     Raises
     ------
@@ -110,7 +115,7 @@ def streamed_byte(footprint_byte: Floats, settings: Settings, usable: Floats | f
     room = np.array([chip.memory_byte for chip in chips])[settings.row] * usable
     far = np.array([chip.far_memory_byte or 0.0 for chip in chips])[settings.row]
     beyond = np.maximum(0.0, footprint_byte - room)
-    if np.any(beyond > far):
+    if refuse and np.any(beyond > far):
         i = int(np.argmax(beyond - far))
         chip = chips[settings.row[i]]
         raise SramError(
@@ -121,7 +126,10 @@ def streamed_byte(footprint_byte: Floats, settings: Settings, usable: Floats | f
 
 
 def _far_byte_per_s(settings: Settings) -> Floats:
-    return np.array([s.chip.far_memory_bandwidth_byte_per_s or np.inf for s in settings.distinct])[settings.row]
+    rates = [
+        s.chip.far_memory_bandwidth_byte_per_s or s.chip.host_bandwidth_byte_per_s or np.inf for s in settings.distinct
+    ]
+    return np.array(rates)[settings.row]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +183,7 @@ def grids(x: GemmShapes, element_byte: Floats, tiles: Tiles) -> Iterator[Grid]:
 
 
 def sram_gemm_time(
-    x: GemmShapes, settings: Settings, values: Values, *, footprint_byte: Floats | None = None
+    x: GemmShapes, settings: Settings, values: Values, *, footprint_byte: Floats | None = None, refuse: bool = True
 ) -> KernelTime:
     """Device time of C[m, n] = A[m, k] B[k, n], batch times, on the grid of tiles that finishes first.
 
@@ -200,7 +208,7 @@ def sram_gemm_time(
     useful = flop / settings.peak_flop_per_s
     operands = x.batch * (x.m * x.k + x.k * x.n + x.m * x.n) * element
     footprint = np.maximum(operands, 0.0 if footprint_byte is None else footprint_byte)
-    far = streamed_byte(footprint, settings, values["sram_usable"])
+    far = streamed_byte(footprint, settings, values["sram_usable"], refuse=refuse)
     streamed = far / _far_byte_per_s(settings)
     padded, idle = np.maximum(kept["padded_s"], useful), np.maximum(kept["idle_s"], useful)
     idle = np.maximum(idle, padded)
@@ -209,7 +217,7 @@ def sram_gemm_time(
     steps = kept["phases"] * sync + 2.0 * kept["partial_byte"] / tiles.load_byte_per_s
     return KernelTime(
         device_s=core + exchange + steps + streamed,
-        bound_s=np.maximum(useful, streamed_byte(footprint, settings, 1.0) / _far_byte_per_s(settings)),
+        bound_s=np.maximum(useful, streamed_byte(footprint, settings, 1.0, refuse=refuse) / _far_byte_per_s(settings)),
         flop=flop,
         dram_byte=far,
         cache_byte=(kept["operand_byte"] + kept["partial_byte"]) * tiles.count,
@@ -245,7 +253,7 @@ def sram_vector_time(
     tiles = Tiles.of(settings, values)
     size = settings.element_byte
     footprint = np.maximum(words * size, 0.0 if footprint_byte is None else footprint_byte)
-    far = streamed_byte(footprint, settings, values["sram_usable"])
+    far = streamed_byte(footprint, settings, values["sram_usable"], refuse=refuse)
     streamed = far / _far_byte_per_s(settings)
     local = words * size / (tiles.load_byte_per_s * tiles.count)
     exchange = exchanged_words * size / (tiles.exchange_byte_per_s * tiles.count)

@@ -11,7 +11,7 @@ from typing import Final
 import hwmodels.catalog as hardware
 from hwmodels.server import Server
 
-from ..cluster import Cluster, build_cluster
+from ..cluster import Cluster, build_cluster, torus_out_byte_per_s
 
 #: Servers of cards whatever the card, by what a card's slot carries [B/s]; the file names one such card.
 _CARD_SERVERS: Final = (
@@ -71,7 +71,7 @@ def cluster_for(*, chip: str, chips_per_server: int, chips: int, inside: str, ou
     if server.scale_up == "torus" and chip.startswith("tpu"):
         return build_cluster(
             id="tpu", name="TPU slice", server=server, servers=1024, out_fabric="ici", network="torus",
-            out_byte_per_s=_torus_out_byte_per_s(server),
+            out_byte_per_s=torus_out_byte_per_s(server),
         )  # fmt: skip
     gbit, fabric = _network(server, count, outside or f" {source}", inside)
     if server.id.endswith("nvl72"):
@@ -96,20 +96,6 @@ def _in_a_tree(cluster: Cluster, server: Server, inside: str) -> Cluster:
     if _WITHOUT_PEERS.fullmatch(server.chip[:8]):
         return replace(cluster, up_fabric=f"{server.scale_up_link}-host")
     return cluster
-
-
-def _torus_out_byte_per_s(server: Server) -> float:
-    """Nominal rate of the torus links that leave a host's chips, one direction [B/s].
-
-    The chips of a host are a cut of two by n/2: n/2 + 2 (n/2 - 1) of its links join two of them, so that
-
-    .. math:: B = b (n d - 2 (3 n / 2 - 2))
-
-    with n chips of d links of rate b.
-    """
-    inside = 3 * (server.chips // 2) - 2 if server.chips > 1 else 0
-    ends = server.chips * server.scale_up_links_per_chip - 2 * inside
-    return ends * hardware.link(server.scale_up_link).bandwidth_byte_per_s
 
 
 def _default_network(server: Server) -> tuple[float, str]:

@@ -155,7 +155,7 @@ def test_chip_has_its_published_rates(id: str, precision: str, tflop_per_s: floa
 
 @each_link
 def test_link_lies_where_links_lie(link: Link) -> None:
-    assert 1e9 <= link.bandwidth_byte_per_s <= 1e11
+    assert 1e9 <= link.bandwidth_byte_per_s <= (4e11 if link.family == "neuronlink" else 1e11)
     assert 1e-7 <= link.latency_s <= 5e-5
 
 
@@ -178,15 +178,20 @@ def test_link_named_by_its_rate_has_it(link: Link) -> None:
 @each_server
 def test_server_is_made_of_what_the_catalogue_holds(server: Server) -> None:
     assert server.chip in catalog.chip_ids()
-    assert server.scale_up_link in catalog.link_ids()
-    assert server.nic_link in catalog.link_ids()
+    assert (server.scale_up == "none") == (server.scale_up_links_per_chip == 0)
+    assert server.scale_up_link in (*catalog.link_ids(), *([""] if server.scale_up == "none" else []))
+    assert server.nic_link in (*catalog.link_ids(), *([""] if not server.nics else []))
 
 
 @each_server
 def test_server_lies_where_servers_lie(server: Server) -> None:
-    assert 1 <= server.chips <= 16
-    assert 100 <= server.host_power_w <= 6000
-    assert 8 <= server.host_cores <= 256
+    # A rack whose chips share one domain of links (NVL72) counts as one server, with the hosts of all its trays.
+    rack = server.chips > 16
+    assert 1 <= server.chips <= 72
+    assert 50 <= server.host_power_w <= (40_000 if rack else 8000)
+    assert 4 <= server.host_cores <= (2600 if rack else 256)
+    if server.scale_up == "none" or not server.nics:
+        return
     # Scale-up is for the traffic that scale-out cannot carry.
     up = server.scale_up_links_per_chip * catalog.link(server.scale_up_link).bandwidth_byte_per_s
     out = server.nics * catalog.link(server.nic_link).bandwidth_byte_per_s / server.chips
