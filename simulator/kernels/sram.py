@@ -253,7 +253,7 @@ def sram_vector_time(
     tiles = Tiles.of(settings, values)
     size = settings.element_byte
     footprint = np.maximum(words * size, 0.0 if footprint_byte is None else footprint_byte)
-    far = streamed_byte(footprint, settings, values["sram_usable"], refuse=refuse)
+    far = streamed_byte(footprint, settings, values["sram_usable"])
     streamed = far / _far_byte_per_s(settings)
     local = words * size / (tiles.load_byte_per_s * tiles.count)
     exchange = exchanged_words * size / (tiles.exchange_byte_per_s * tiles.count)
