@@ -32,7 +32,7 @@ BOUNDS: Final = ("compute", "memory", "kernel starts")
 #: draining the pipelines; what another algorithm saves (Winograd: negative) or adds; the clock that the board's power
 #: allows; what the vendor's kernels and the stack leave of the rest of the rate; waiting for bytes; starting kernels.
 #: They add up to the layer's time.
-PARTS: Final = ("work at peak", "tiles", "waves", "depth", "algorithm", "clock", "rate", "memory", "starts")
+PARTS: Final = ("at peak", "tiles", "waves", "depth", "algorithm", "clock", "rate", "memory", "starts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def layer_roofline(
     counted = table.phase != REPLAY
     lost = dict(zip(LOSSES, table.lost.T / peak, strict=True))
     parts = {
-        "work at peak": table.flop / peak, "tiles": lost["padding"], "waves": lost["waves"], "depth": lost["depth"],
+        "at peak": table.flop / peak, "tiles": lost["padding"], "waves": lost["waves"], "depth": lost["depth"],
         "algorithm": lost["algorithm"], "clock": lost["clock"],
         "rate": lost["library"] + lost["steps"] + arithmetic - table.work / peak,
         "memory": lost["memory"] + np.maximum(traffic - arithmetic, 0.0), "starts": starts,

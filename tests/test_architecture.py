@@ -174,7 +174,7 @@ LAYERS = (
         "outcome",
         "utilisation",
     ),
-    ("kernels", "schedules"),
+    ("kernels", "schedules", "calibration.weights"),
     ("collectives",),
     ("priced_rows",),
     ("partition",),

@@ -18,6 +18,7 @@ import numpy as np
 from ..constants import SPECS, Constants, key_of, name_of
 from ..kernels.optable import Floats
 from ..lowering import Context
+from .weights import group_weight
 
 #: Scale of a residual that is ordinary, and beyond which a run loses weight.
 NOISE: Final = 0.10
@@ -94,7 +95,7 @@ def fit(
     column = {key: _rows_of(key, owners) for key in keys}
     runs = len(measured_s)
     included = np.ones(runs) if weight is None else weight
-    base_weight = included * _group_weight(groups, included) / NOISE**2
+    base_weight = included * group_weight(groups, included) / NOISE**2
     target = np.log(measured_s)
 
     def values(point: Floats) -> dict[str, float]:
@@ -166,11 +167,3 @@ def _rows_of(key: str, owners: Owners) -> np.ndarray:
     else:
         hit = [owner == o for o in getattr(owners, spec.scope)]
     return np.flatnonzero(hit)
-
-
-def _group_weight(groups: Sequence[object], included: Floats) -> Floats:
-    """Weight of a run so that a group of n included runs counts sqrt(n)."""
-    size: dict[object, float] = {}
-    for group, inside in zip(groups, included, strict=True):
-        size[group] = size.get(group, 0.0) + inside
-    return np.array([1.0 / math.sqrt(max(size[g], 1.0)) for g in groups])

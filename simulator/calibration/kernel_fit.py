@@ -19,6 +19,7 @@ from hwmodels.chip import LINEAGES
 from ..kernels.kernel_constants import KernelConstants, KernelSpec, key_of
 from ..kernels.optable import Floats
 from ..kernels.settings import Settings
+from .weights import group_weight
 
 #: Scale of an ordinary residual of a kernel row, and beyond which a row loses weight.
 NOISE: Final = 0.10
@@ -104,7 +105,7 @@ def fit_kernels(
     alike: a group of n rows counts as much as sqrt(n) independent ones would.
     """
     included = np.ones(settings.rows) if weight is None else np.asarray(weight, dtype=float)
-    base = included * _group_weight(groups, included) / NOISE**2
+    base = included * group_weight(groups, included) / NOISE**2
     columns = _columns(specs, settings, included)
     prior = _precision(columns, specs)
     target = np.log(measured_s)
@@ -163,11 +164,3 @@ def fit_kernels(
             break
     deviations = {c.key: float(f"{d:.5g}") for c, d in zip(columns, x, strict=True)}
     return KernelFit(constants=KernelConstants(specs=specs, deviations=deviations), residuals=r, steps=taken)
-
-
-def _group_weight(groups: Sequence[object], included: Floats) -> Floats:
-    """Weight of a row so that a group of n included rows counts as sqrt(n) do."""
-    size: dict[object, float] = {}
-    for group, inside in zip(groups, included, strict=True):
-        size[group] = size.get(group, 0.0) + inside
-    return np.array([1.0 / math.sqrt(max(size[g], 1.0)) for g in groups])

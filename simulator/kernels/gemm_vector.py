@@ -32,6 +32,7 @@ from .vector_units import (
     SECTOR_BYTE,
     SMALLEST_BATCH_SIDE,
     SMALLEST_SPLIT,
+    SPLIT_FROM,
     STEP,
     THIN_ON_WIDE_TILES,
     TILES,
@@ -120,7 +121,10 @@ def _refused(x: GemmShapes, settings: Settings) -> list[NDArray[np.bool_] | None
     wide = batched & of_architecture(settings, BATCH_WIDE_TILES)
     beyond_square = wide & (np.maximum(x.m, x.n) > 64.0)
     side = np.minimum(x.m, x.n)
-    thin = (side > 4.0) & (side <= 16.0) & of_library(settings, THIN_ON_WIDE_TILES)
+    thin = {
+        narrowest: (side > 4.0) & (side <= widest) & of_library(settings, (library,))
+        for library, (widest, narrowest) in THIN_ON_WIDE_TILES.items()
+    }
     refused: list[NDArray[np.bool_] | None] = []
     for rows, columns in TILES:
         small = min(rows, columns)
@@ -131,8 +135,9 @@ def _refused(x: GemmShapes, settings: Settings) -> list[NDArray[np.bool_] | None
             out |= beyond_square
         elif columns < 128 or rows < 64:
             out |= wide
-        if small < 64:
-            out |= thin
+        for narrowest, rows_ in thin.items():
+            if rows * columns < narrowest:
+                out |= rows_
         if small < 128:
             out |= one
         refused.append(out if out.any() else None)
@@ -144,7 +149,10 @@ def _choose(x: GemmShapes, core: _Core, cores: Floats, settings: Settings) -> _C
     best = np.full(x.rows, np.inf)
     rows, columns, parts = np.ones(x.rows), np.ones(x.rows), np.ones(x.rows)
     c_byte = 8.0 * x.batch * x.m * x.n * core.sum_byte
-    most = np.where(x.batch > 1.0, 1.0, np.maximum(np.floor(x.k / SMALLEST_SPLIT), 1.0))
+    least = np.where(of_library(settings, tuple(SPLIT_FROM)), 0.0, SMALLEST_SPLIT)
+    for library, depth_ in SPLIT_FROM.items():
+        least = np.where(of_library(settings, (library,)), depth_, least)
+    most = np.where(x.batch > 1.0, 1.0, np.maximum(np.floor(x.k / least), 1.0))
     depth = np.ceil(x.k / STEP) * STEP
     for (tm, tn), out in zip(TILES, _refused(x, settings), strict=True):
         tiles = x.batch * np.ceil(x.m / tm) * np.ceil(x.n / tn)

@@ -51,7 +51,8 @@ BATCH_ONE_TILE: Final = ("ampere", "ada", "hopper", "blackwell")
 BATCH_WIDE_TILES: Final = ("fermi", "kepler", "maxwell", "pascal")
 SMALLEST_BATCH_SIDE: Final = 32
 #: Libraries whose products of 5 to 16 columns run on tiles of 64: as slow as with 64 columns.
-THIN_ON_WIDE_TILES: Final = ("cudnn-5", "cudnn-6")
+THIN_ON_WIDE_TILES: Final = {"cudnn-5": (16.0, 64), "cudnn-6": (16.0, 64)}
+SPLIT_FROM = {}
 
 #: Rows of an operand that the tiles under way at one time walk along together.
 WALKED_ROWS: Final = 1500.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .kernels import KernelValidation
-from .summary import GroupError, group_line, rounded
+from .summary import GroupError, closing_lines, group_line, rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +62,7 @@ class KernelSummary:
                 lines += [group_line(g) for g in groups]
         else:
             lines.append("no row has a measured value: nothing to compare with")
-        if self.refusals:
-            lines += ["", "refused:"]
-            lines += [f"{count:7d}  {reason}" for reason, count in self.refusals[:12]]
-            if len(self.refusals) > 12:
-                lines.append(f"         and {len(self.refusals) - 12} more reasons")
-        if self.written:
-            lines += ["", f"predictions written to {self.written}"]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *closing_lines(self.refusals, self.written)]) + "\n"
 
 
 def summarise_kernels(result: KernelValidation, *, written: str = "") -> KernelSummary:

@@ -81,14 +81,19 @@ class ValidationSummary:
                 lines += [group_line(g) for g in groups]
         else:
             lines.append("no row has a measured value: nothing to compare with")
-        if self.refusals:
-            lines += ["", "refused:"]
-            lines += [f"{count:7d}  {reason}" for reason, count in self.refusals[:12]]
-            if len(self.refusals) > 12:
-                lines.append(f"         and {len(self.refusals) - 12} more reasons")
-        if self.written:
-            lines += ["", f"predictions written to {self.written}"]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *closing_lines(self.refusals, self.written)]) + "\n"
+
+
+def closing_lines(refusals: Sequence[tuple[str, int]], written: str) -> list[str]:
+    """What was refused for what, most first, and where the predictions went."""
+    lines = []
+    if refusals:
+        lines += ["", "refused:", *(f"{count:7d}  {reason}" for reason, count in refusals[:12])]
+        if len(refusals) > 12:
+            lines.append(f"         and {len(refusals) - 12} more reasons")
+    if written:
+        lines += ["", f"predictions written to {written}"]
+    return lines
 
 
 def group_line(g: GroupError) -> str:
