@@ -25,6 +25,8 @@ from .weights import group_weight
 NOISE: Final = 0.10
 OUTLIER: Final = 0.25
 _STEP: Final = 2e-3
+#: A deviation below this is none.
+_NOTHING: Final = 5e-4
 
 Values = Mapping[str, Floats]
 
@@ -162,5 +164,10 @@ def fit_kernels(
         damping = max(damping / 6.0, 1e-6)
         if gain < tolerance:
             break
-    deviations = {c.key: float(f"{d:.5g}") for c, d in zip(columns, x, strict=True)}
+    # A chip or library that deviates by nothing needs no entry; an architecture does, or it would take its neighbour's.
+    deviations = {
+        c.key: float(f"{d:.5g}")
+        for c, d in zip(columns, x, strict=True)
+        if abs(d) >= _NOTHING or "@architecture=" in c.key
+    }
     return KernelFit(constants=KernelConstants(specs=specs, deviations=deviations), residuals=r, steps=taken)

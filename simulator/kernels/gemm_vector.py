@@ -31,8 +31,7 @@ from .vector_units import (
     RESIDENT_ELEMENTS,
     SECTOR_BYTE,
     SMALLEST_BATCH_SIDE,
-    SMALLEST_SPLIT,
-    SPLIT_FROM,
+    SMALLEST_THIN_SIDE,
     STEP,
     THIN_ON_WIDE_TILES,
     TILES,
@@ -42,6 +41,7 @@ from .vector_units import (
     lanes,
     of_architecture,
     of_library,
+    smallest_split,
 )
 
 Values = Mapping[str, Floats]
@@ -121,10 +121,10 @@ def _refused(x: GemmShapes, settings: Settings) -> list[NDArray[np.bool_] | None
     wide = batched & of_architecture(settings, BATCH_WIDE_TILES)
     beyond_square = wide & (np.maximum(x.m, x.n) > 64.0)
     side = np.minimum(x.m, x.n)
-    thin = {
-        narrowest: (side > 4.0) & (side <= widest) & of_library(settings, (library,))
-        for library, (widest, narrowest) in THIN_ON_WIDE_TILES.items()
-    }
+    thin = [
+        ((side > 4.0) & (side <= widest) & of_library(settings, (library,)), least)
+        for library, (widest, least) in THIN_ON_WIDE_TILES.items()
+    ]
     refused: list[NDArray[np.bool_] | None] = []
     for rows, columns in TILES:
         small = min(rows, columns)
@@ -135,9 +135,9 @@ def _refused(x: GemmShapes, settings: Settings) -> list[NDArray[np.bool_] | None
             out |= beyond_square
         elif columns < 128 or rows < 64:
             out |= wide
-        for narrowest, rows_ in thin.items():
-            if rows * columns < narrowest:
-                out |= rows_
+        for those, least in thin:
+            if small < SMALLEST_THIN_SIDE or rows * columns < least:
+                out |= those
         if small < 128:
             out |= one
         refused.append(out if out.any() else None)
@@ -149,10 +149,7 @@ def _choose(x: GemmShapes, core: _Core, cores: Floats, settings: Settings) -> _C
     best = np.full(x.rows, np.inf)
     rows, columns, parts = np.ones(x.rows), np.ones(x.rows), np.ones(x.rows)
     c_byte = 8.0 * x.batch * x.m * x.n * core.sum_byte
-    least = np.where(of_library(settings, tuple(SPLIT_FROM)), 0.0, SMALLEST_SPLIT)
-    for library, depth_ in SPLIT_FROM.items():
-        least = np.where(of_library(settings, (library,)), depth_, least)
-    most = np.where(x.batch > 1.0, 1.0, np.maximum(np.floor(x.k / least), 1.0))
+    most = np.where(x.batch > 1.0, 1.0, np.maximum(np.floor(x.k / smallest_split(settings)), 1.0))
     depth = np.ceil(x.k / STEP) * STEP
     for (tm, tn), out in zip(TILES, _refused(x, settings), strict=True):
         tiles = x.batch * np.ceil(x.m / tm) * np.ceil(x.n / tn)

@@ -50,35 +50,41 @@ CHANNEL_COST: Final = 0.25
 BATCH_ONE_TILE: Final = ("ampere", "ada", "hopper", "blackwell")
 BATCH_WIDE_TILES: Final = ("fermi", "kepler", "maxwell", "pascal")
 SMALLEST_BATCH_SIDE: Final = 32
-#: Libraries whose products of 5 to 16 columns run on tiles of 64: as slow as with 64 columns.
-THIN_ON_WIDE_TILES: Final = {"cudnn-5": (16.0, 64), "cudnn-6": (16.0, 64)}
-SPLIT_FROM = {}
+#: Libraries that ship few tiles for thin products: up to how many columns (of more than 4) a product is thin there, and
+#: the least elements of C of a tile that takes it; its sides are 64 at least. DeepBench's sheets show both: on M40 with
+#: CUDA 7.5, 4096 x 16, 32 and 64 by k = 4096 take 786, 789 and 703 us; on P100 with CUDA 8, 16 columns take 404 us,
+#: 64 take 324.
+THIN_ON_WIDE_TILES: Final[Mapping[str, tuple[float, int]]] = {"cudnn-5": (64.0, 8192), "cudnn-6": (16.0, 4096)}
+SMALLEST_THIN_SIDE: Final = 64
+#: Depth of k that each part of a split keeps in libraries that split only very deep products: M40's 512 x 32 by
+#: k = 512 takes 93 us, about what four tiles take that walk all of k. Set by hand between DeepBench's k of
+#: 4096 and 500000.
+SPLIT_OF_LIBRARY: Final[Mapping[str, float]] = {"cudnn-5": 8192.0}
 
 #: Rows of an operand that the tiles under way at one time walk along together.
 WALKED_ROWS: Final = 1500.0
 
 _SPECS: Final = (
     KernelSpec(
-        name="fma_ramp_s", unit="s", prior=4e-6, low=5e-7, high=3e-5, spread=0.5, levels={"architecture": 0.3},
+        name="fma_ramp_s", unit="s", prior=4e-6, low=5e-7, high=3e-5, spread=0.5,
         meaning="start and end of a kernel",
     ),
     KernelSpec(
-        name="fma_rate", unit="1", prior=0.97, low=0.3, high=1.25, spread=0.1,
-        levels={"architecture": 0.1, "library": 0.1},
+        name="fma_rate", unit="1", prior=0.97, low=0.3, high=1.25, spread=0.1, levels={"library": 0.2},
         meaning="multiply-adds of the inner loop against the peak at the highest clock; above 1 it takes back what is "
         "overstated elsewhere (`fma_exposed`, boost clocks above the stated one)",
     ),
     KernelSpec(
         name="fma_cache_byte_per_clock", unit="B/clock/core", prior=24.0, low=4.0, high=256.0, spread=0.2,
-        levels={"architecture": 0.3}, meaning="operands into a core's tile",
+        levels={"architecture": 0.5}, meaning="operands into a core's tile",
     ),
     KernelSpec(
         name="fma_fill_clock", unit="clock", prior=2500.0, low=50.0, high=40000.0, spread=0.7,
-        levels={"architecture": 0.3}, meaning="filling and draining a tile",
+        meaning="filling and draining a tile",
     ),
     KernelSpec(
         name="fma_step_clock", unit="clock", prior=300.0, low=20.0, high=5000.0, spread=0.5,
-        levels={"architecture": 0.3}, meaning="latency of 8 elements of k that a core with too few tiles waits for",
+        meaning="latency of 8 elements of k that a core with too few tiles waits for",
     ),
     KernelSpec(
         name="fma_split_s", unit="s", prior=2e-6, low=1e-7, high=2e-5, spread=0.5, meaning="adding up the parts of k",
@@ -88,29 +94,28 @@ _SPECS: Final = (
         meaning="share of the shorter of two overlapping activities that is not hidden",
     ),
     KernelSpec(
-        name="fma_memory_rate", unit="1", prior=0.8, low=0.2, high=1.0, spread=0.15, levels={"architecture": 0.1},
+        name="fma_memory_rate", unit="1", prior=0.8, low=0.2, high=1.0, spread=0.15,
         meaning="bandwidth of the main memory against the nominal one",
     ),
     KernelSpec(
-        name="fma_narrow_load", unit="1", prior=2.0, low=1.0, high=16.0, spread=0.5, levels={"architecture": 0.3},
+        name="fma_narrow_load", unit="1", prior=2.0, low=1.0, high=16.0, spread=0.5,
         meaning="loads of an operand whose rows are no whole number of 16 bytes, against one whose rows are",
     ),
     KernelSpec(
         name="fma_turn", unit="1", prior=0.05, low=0.001, high=1.0, spread=0.5,
-        levels={"architecture": 0.4, "library": 0.4},
         meaning="multiply-adds lost to turning tiles round where both operands lie along k",
     ),
     KernelSpec(
         name="fma_far_row_per_clock", unit="1/clock/core", prior=0.1, low=1e-3, high=10.0, spread=0.7,
-        levels={"architecture": 0.7, "chip": 0.3},
+        levels={"chip": 0.7},
         meaning="sectors of rows beyond the reach of address translation that a core gets",
     ),
     KernelSpec(
-        name="fma_far_byte", unit="B", prior=1.5e8, low=1e7, high=1e10, spread=0.7, levels={"architecture": 0.7},
+        name="fma_far_byte", unit="B", prior=1.5e8, low=1e7, high=1e10, spread=0.7,
         meaning="reach of address translation",
     ),
     KernelSpec(
-        name="fma_energy", unit="1", prior=1.0, low=0.2, high=5.0, spread=0.1, levels={"architecture": 0.15},
+        name="fma_energy", unit="1", prior=1.0, low=0.2, high=5.0, spread=0.3,
         meaning="energy of a FLOP against the table `power.VECTOR_FLOP_J`",
     ),
 )  # fmt: skip
@@ -125,6 +130,11 @@ def of_architecture(settings: Settings, words: Collection[str]) -> NDArray[np.bo
 def of_library(settings: Settings, words: Collection[str]) -> NDArray[np.bool_]:
     """Whether the library is among the words; shape (rows,)."""
     return np.array([s.library in words for s in settings.distinct], dtype=bool)[settings.row]
+
+
+def smallest_split(settings: Settings) -> Floats:
+    """Least depth of k that a part of a split keeps; shape (rows,)."""
+    return np.array([SPLIT_OF_LIBRARY.get(s.library, SMALLEST_SPLIT) for s in settings.distinct])[settings.row]
 
 
 def lanes(settings: Settings) -> Floats:

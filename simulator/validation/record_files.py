@@ -20,6 +20,8 @@ from ..output import write_atomically
 from .runs import Table, ValidationResult
 from .summary import GroupError, ValidationSummary
 
+#: An era with fewer groups than this has no line of its own.
+FEWEST_GROUPS: Final = 5
 GROUPS_FILE: Final = "record_groups.csv"
 COVERAGE_FILE: Final = "record_coverage.csv"
 RUNS_FILE: Final = "record.csv"
@@ -70,7 +72,8 @@ def record_tables(result: ValidationResult, summary: ValidationSummary, shipped:
         raise ValueError(
             "record_tables: the predictions were made with constants fitted on the same runs; hold them out."
         )
-    groups = [("all" if g.name == "all" else "era", g) for g in summary.by_era]
+    # A handful of runs of no stated era says nothing about one.
+    groups = [("all" if g.name == "all" else "era", g) for g in summary.by_era if g.groups >= FEWEST_GROUPS]
     groups += [("kind", g) for g in summary.by_family]
     lines = [
         [kind, g.name, g.runs, g.groups, *(_cell(getattr(g, c)) for c in _GROUP_COLUMNS[4:])] for kind, g in groups

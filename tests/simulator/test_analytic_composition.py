@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from simulator.analytic import StepBatch, split_chunks, step_times
 from simulator.composition import bound, last_passes_done_ps
 from simulator.events import simulate
-from simulator.kernels.optable import OpTable
+from simulator.kernels.optable import LOSSES, OpTable
 from simulator.lowering import Lowered
 from simulator.stepspec import GRADIENT_MODES, SCHEDULES
 
@@ -51,7 +51,7 @@ def batch_of(rows: list[Strategy]) -> StepBatch:
         contexts=(), block_names=("head", "layer", "tail"),
         table=OpTable(
             shape=none, block=none, phase=none, kind=none, rate=none,
-            flop=none.astype(float), work=none.astype(float), byte=none.astype(float), launches=none.astype(float),
+            flop=none.astype(float), work=none.astype(float), lost=np.zeros((0, len(LOSSES))), byte=none.astype(float), launches=none.astype(float),
         ),
         shape_context=np.zeros(1, np.int64), shape_tp=np.ones(1), shape_cp=np.ones(1),
         shape_sequence_parallel=np.zeros(1, bool), forward_calls=per_shape.astype(np.int64), forward_byte=per_shape,

@@ -74,7 +74,7 @@ MISTAKES = [
     ("job", "system", "true", ["is true", "legal:"]),
     ("job", "stack", '"megatron-lm-2020"', ["Did you mean 'megatron-lm-20"]),
     ("job", "precision", '"bf17"', ["Did you mean 'bf16'", "fp8"]),
-    ("job", "precision", '"fp8"', ["a100-sxm4-80gb has no rate for fp8", "legal: fp32, tf32, fp16_mixed"]),
+    ("job", "precision", '"fp8"', ["a100-sxm4-80gb has no rate for fp8", "legal: fp64, fp32, tf32, fp16_mixed"]),
     ("job", "optimizer", '"adamm"', ["Did you mean 'adam'", "lamb"]),
     # whole numbers
     ("job", "chips", "0", ["is 0", "whole number from 1"]),
