@@ -124,8 +124,12 @@ def test_shipped_runs_have_a_stack_of_their_own() -> None:
     unmatched = [
         row["source"] for row in rows if not resolve_stack(row["source"], row["software"], families[row["model"]])
     ]
-    # The rest is priced as a default stack, which each of its predictions says.
-    assert len(unmatched) <= 0.01 * len(rows), set(unmatched)
+    # These are priced as a default stack, which each of their predictions says: small tables whose program is not told.
+    assert {source.split(" ")[0] for source in unmatched} == {
+        "KISTI", "ROCm/tensorflow-upstream", "cemizm/tf-benchmark-gpu", "kakaobrain/torchgpipe", "msr-fiddle/pipedream",
+        "tensorflow/benchmarks", "u39kun/deep-learning-benchmark",
+    }  # fmt: skip
+    assert len(unmatched) <= 0.016 * len(rows)
 
 
 @pytest.mark.parametrize("name", ["attention", "gradient_exchange", "recompute", "sharding"])

@@ -605,10 +605,12 @@ def summary() -> simulator.validation.ValidationSummary:
 
 def test_shipped_constants_keep_the_error_they_had(summary: simulator.validation.ValidationSummary) -> None:
     # Mean of |ln(predicted / measured)| over (source, model, chip) groups of the runs that ship, with constants fitted
-    # on all runs: 0.136 when this was written, median over runs 0.083. Only a lower bound needs no comment.
+    # on all runs: 0.156 over the 576 groups that ship since chips up to GB300 are among them (0.136 over 275 before),
+    # median over runs 0.086. Only a lower bound needs no comment.
     overall = summary.by_era[0]
     assert overall.name == "all"
-    assert overall.macro <= 0.150
+    assert overall.groups >= 570
+    assert overall.macro <= 0.165
     assert overall.median <= 0.095
     by_family = {group.name: group.macro for group in summary.by_family}
     assert set(by_family) == {"llm", "bert", "cnn"}
