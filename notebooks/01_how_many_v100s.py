@@ -137,7 +137,8 @@ for n, computing in zip(chips[-4:], compute_s[-4:], strict=True):
 # Runs on V100s from the measured runs that ship, beside predictions with constants fitted *without* their group. MLPerf
 # v0.6 gave its batch room to grow with the chips (1,664, 54,080 and 86,016 images); Horovod's user kept the images per
 # chip constant, on servers with one 25 Gbit/s card; another user of the same servers (Horovod issue 396, in the shipped
-# runs) got less than half of that out of the same card, and a prediction of either from the other is off two- to fourfold.
+# runs) got less than half of that out of the same card, and a prediction of either from the other is off two- to
+# fourfold.
 
 # %%
 record = recorded_runs().values()

@@ -98,9 +98,7 @@ class Tiles:
         )
 
 
-def streamed_byte(
-    footprint_byte: Floats, settings: Settings, usable: Floats | float, *, refuse: bool = True
-) -> Floats:
+def streamed_byte(footprint_byte: Floats, settings: Settings, usable: Floats | float, *, refuse: bool = True) -> Floats:
     """What the tiles cannot hold, max(0, footprint - usable capacity), and the far memory can; shape (rows,) [B].
 
     ``refuse=False`` leaves the check of the far memory's capacity to the caller (a step checks its memory as a whole);

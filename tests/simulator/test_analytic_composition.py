@@ -51,7 +51,8 @@ def batch_of(rows: list[Strategy]) -> StepBatch:
         contexts=(), block_names=("head", "layer", "tail"),
         table=OpTable(
             shape=none, block=none, phase=none, kind=none, rate=none,
-            flop=none.astype(float), work=none.astype(float), lost=np.zeros((0, len(LOSSES))), byte=none.astype(float), launches=none.astype(float),
+            flop=none.astype(float), work=none.astype(float), lost=np.zeros((0, len(LOSSES))),
+            byte=none.astype(float), launches=none.astype(float),
         ),
         shape_context=np.zeros(1, np.int64), shape_tp=np.ones(1), shape_cp=np.ones(1),
         shape_sequence_parallel=np.zeros(1, bool), forward_calls=per_shape.astype(np.int64), forward_byte=per_shape,
