@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from hwmodels.datafile import DataFileError, TomlFile, did_you_mean
@@ -164,6 +164,22 @@ class Chip:
     def lineage(self) -> tuple[str, ...]:
         """Architectures of the same maker, oldest first, this chip's among them."""
         return next(line for line in LINEAGES.values() if self.architecture in line)
+
+    @property
+    def one_die(self) -> Chip:
+        """What one kernel runs on: a share of the chip where its dies are programmed apart, else the chip."""
+        if self.dies == 1:
+            return self
+        shares = ("memory_byte", "memory_bandwidth_byte_per_s", "l2_byte", "on_chip_byte", "tdp_w")
+        return replace(
+            self,
+            dies=1,
+            cores=self.cores // self.dies,
+            peak_flop_per_s={word: rate / self.dies for word, rate in self.peak_flop_per_s.items()},
+            vector_peak_flop_per_s={word: rate / self.dies for word, rate in self.vector_peak_flop_per_s.items()},
+            idle_w=None if self.idle_w is None else self.idle_w / self.dies,
+            **{name: getattr(self, name) / self.dies for name in shares},
+        )
 
     def peak(self, precision: str) -> float:
         """Dense peak rate [FLOP/s] in `precision`.

@@ -164,7 +164,7 @@ class Rows:
         share = op.seq_len / self.shapes.cp / keys
         if self.chip.kind == "gpu":
             word = storage_word(self.chip, self.recipe)
-            setting = Setting(chip=self.chip, precision=word, library=self.stack.attention_library)
+            setting = Setting(chip=self.chip.one_die, precision=word, library=self.stack.attention_library)
             settings = Settings.all_of(setting, len(self.shapes))
             time = attention_time(shapes, settings, device_constants()["attention"].rows(settings))
             self.lost[self.next] = losses(time, setting) * share[:, None]
@@ -195,7 +195,7 @@ class Rows:
             extents = {name: np.concatenate([getattr(p, name) for p in mine]) for name in ("batch", "m", "n", "k")}
             # A rank may hold less than one row of a product that is cut into many pieces.
             shapes = GemmShapes(**{name: np.maximum(value, 1.0) for name, value in extents.items()})
-            setting = Setting(chip=self.chip, precision=word, library=self.stack.kernel_library)
+            setting = Setting(chip=self.chip.one_die, precision=word, library=self.stack.kernel_library)
             time = product_time(shapes, setting, device_constants())
             self._keep([p.place for p in mine], losses(time, setting))
 
@@ -217,7 +217,7 @@ class Rows:
             stride_w=column([o.stride[1] for o in ops]),
             direction=np.repeat(np.array([c.direction for c in self.convolutions], dtype=np.int64), count),
         )  # fmt: skip
-        setting = Setting(chip=self.chip, precision=self.recipe.matmul, library=self.stack.kernel_library)
+        setting = Setting(chip=self.chip.one_die, precision=self.recipe.matmul, library=self.stack.kernel_library)
         settings = Settings.all_of(setting, shapes.rows)
         time = conv_time(shapes, settings, device_constants()["conv"].rows(settings))
         self._keep([c.place for c in self.convolutions], losses(time, setting))

@@ -40,8 +40,7 @@ class Stack:
     ``attention`` is "fused" (one kernel that skips the masked half) or "unfused" (scores in memory).
     ``vector_launch_share`` and ``vector_traffic_share``: kernels and bytes of element-wise work against an eager
     framework that fuses nothing (1.0). ``host_s_per_launch``: the host's time to issue one kernel before any fit [s].
-    ``graph_capture``: the host issues whole graphs, its time vanishes. ``winograd``: 3 x 3 fp32 convolutions may use
-    it.
+    ``graph_capture``: the host issues whole graphs, its time vanishes.
     ``gradient_exchange``: "after" the last backward pass or under it ("backward"); ``bucket_byte`` fuses gradients into
     messages [B]. ``gradient_byte``: what a gradient takes on the wire and in memory; 0 follows the precision recipe
     [B].
@@ -74,7 +73,6 @@ class Stack:
     vector_traffic_share: float = 1.0
     host_s_per_launch: float = 12e-6
     graph_capture: bool = False
-    winograd: bool = True
     gradient_exchange: str = "backward"
     bucket_byte: float = 25e6
     gradient_byte: float = 0.0

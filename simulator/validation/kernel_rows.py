@@ -63,7 +63,7 @@ def resolve_kernel(row: Row, families: Mapping[str, Family]) -> KernelJob:
             f"{did_you_mean(precision, PRECISION_WORDS)}"
         )
     word = PRECISION_WORDS[precision][0]
-    chips = [chip for chip in map(chip_by_id, candidates) if word in chip.peak_flop_per_s]
+    chips = [chip_by_id(id).one_die for id in candidates if word in chip_by_id(id).peak_flop_per_s]
     if not chips:
         has = sorted({w for c in candidates for w in chip_by_id(c).peak_flop_per_s})
         raise RowError(f"chip {row.get('chip')!r} has no rate for {word}; it has {', '.join(has)}.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hwmodels import catalog
 from hwmodels.chip import ARCHITECTURES, Chip, ChipError
 from hwmodels.datafile import DataFileError
 from hwmodels.link import Link, LinkError
@@ -218,3 +219,13 @@ def test_every_bad_price_is_reported_with_its_line() -> None:
 def test_price_table_with_other_columns_is_refused() -> None:
     with pytest.raises(DataFileError, match=r"p\.csv:1: the columns are 'a,b'; they must be"):
         read_prices(["a,b"], name="p.csv")
+
+
+def test_one_die_has_its_share_of_a_chip_of_two() -> None:
+    whole = catalog.chip("mi250x")
+    die = whole.one_die
+    assert (whole.dies, die.dies) == (2, 1)
+    assert die.cores * 2 == whole.cores
+    assert die.peak("fp16") * 2 == whole.peak("fp16")
+    assert die.memory_bandwidth_byte_per_s * 2 == whole.memory_bandwidth_byte_per_s
+    assert catalog.chip("mi300x").one_die is catalog.chip("mi300x")
