@@ -90,7 +90,7 @@ def warnings(job: Job, record: Record, known: KnownError | None, ranked: Sequenc
     if not any(seen.split("/")[1] == chip.architecture for seen in record.seen):
         yield f"0 measured rows for {chip.architecture} chips stand behind this prediction"
     if not any(key.split("/")[1] == silicon(chip) for key in load_kernels().record.measured):
-        yield f"0 measured kernels of {chip.id}: its rates are carried over from its nearest kin"
+        yield f"0 measured kernels of {chip.id}: its rates are those of its nearest kin, or assumed"
     if known is None:
         yield "no interval: there is no record of errors for these constants and this kind of run"
     elif known.extrapolated:

@@ -153,7 +153,7 @@ def _measured(found: Roofline) -> list[str]:
         lines.append("Predictions of measured shapes are held out: made with constants fitted without them.")
     else:
         lines.append(
-            f"{found.chip.id}: 0 measured kernels in {word}; its rates are those of its nearest kin, unvalidated here."
+            f"{found.chip.id}: 0 measured kernels in {word}; its rates are those of its nearest kin, or assumed."
         )
     if found.chip.status == "provisional":
         lines.append(f"Facts of {found.chip.id} are provisional: no second reader has compared all with their sources.")
