@@ -15,7 +15,7 @@ from hwmodels.chip import Chip
 
 from .kernel_time import KernelTime
 from .optable import Floats
-from .power import DRAM_J_PER_BYTE, IDLE_SHARE
+from .power import DRAM_J_PER_BYTE, chip_idle_w
 from .settings import Settings, silicon
 
 #: Joules of single operations: arithmetic alone, and accesses of 64 bits [pJ]. 45 nm: Horowitz, "Computing's energy
@@ -97,10 +97,10 @@ def vector_pj_per_flop(chip: Chip) -> float:
 
 
 def constant_w(chip: Chip) -> float:
-    """Power that a chip draws whatever it does [W]: fitted, its file's idle power, or a share of its limit."""
+    """Power that a chip draws whatever it does [W]: fitted, else as `power` has it."""
     if silicon(chip) in MEASURED_BOARDS:
         return MEASURED_BOARDS[silicon(chip)][0]
-    return chip.idle_w if chip.idle_w is not None else IDLE_SHARE * chip.tdp_w
+    return chip_idle_w(chip)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ from typing import Final
 
 import numpy as np
 
+from hwmodels.chip import Chip
+
 from .optable import Floats
 from .settings import Settings
 
@@ -53,11 +55,14 @@ class Cooling:
 NO_HEAT: Final = Cooling(share=100.0, heating_s=1.0)
 
 
+def chip_idle_w(chip: Chip) -> float:
+    """Power of a chip with nothing running [W]: its file's, else a constant and a share of its limit."""
+    return IDLE_W + IDLE_SHARE * chip.tdp_w if chip.idle_w is None else chip.idle_w
+
+
 def idle_w(settings: Settings) -> Floats:
     """Power of the board with nothing running [W]; shape (rows,)."""
-    chips = [s.chip for s in settings.distinct]
-    known = [IDLE_W + IDLE_SHARE * chip.tdp_w if chip.idle_w is None else chip.idle_w for chip in chips]
-    return np.asarray(known, dtype=np.float64)[settings.row]
+    return np.asarray([chip_idle_w(s.chip) for s in settings.distinct], dtype=np.float64)[settings.row]
 
 
 def vector_flop_j(settings: Settings) -> Floats:
