@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -68,17 +69,24 @@ class KernelConstants:
     specs: Mapping[str, KernelSpec]
     deviations: Mapping[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def _architectures(self) -> Mapping[str, tuple[str, ...]]:
+        """Architectures with a deviation of their own, by the constant's name."""
+        found: dict[str, list[str]] = {}
+        for key in self.deviations:
+            name, _, rest = key.partition("@architecture=")
+            if rest:
+                found.setdefault(name, []).append(rest)
+        return {name: tuple(owners) for name, owners in found.items()}
+
     def value(self, name: str, settings: Settings) -> Floats:
         """Value of a constant in every distinct setting, shape (distinct,)."""
         spec = self.specs[name]
         log_value = np.full(len(settings.distinct), math.log(spec.prior) + self.deviations.get(name, 0.0))
         for level in spec.levels:
-            known = {owner for owner in settings.owners(level) if key_of(name, level, owner) in self.deviations}
-            if level == "architecture":
-                known = {key.rsplit("=", 1)[1] for key in self.deviations if key.startswith(key_of(name, level, ""))}
             for i, owner in enumerate(settings.owners(level)):
-                if level == "architecture" and owner not in known:
-                    owner = neighbours(owner, known)
+                if level == "architecture":
+                    owner = neighbours(owner, self._architectures.get(name, ()))
                 log_value[i] += self.deviations.get(key_of(name, level, owner), 0.0)
         return np.asarray(np.clip(np.exp(log_value), spec.low, spec.high))
 

@@ -11,7 +11,7 @@ import csv
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +49,9 @@ class KernelTable:
     refused: Mapping[int, str]
     measured_s: Mapping[int, float]
 
-    def members(self, family: str, *, measured: bool = False) -> list[int]:
-        """Rows of a family, those with a measured value and no flag only if asked for."""
-        return [
-            i
-            for i, job in self.jobs.items()
-            if job.family == family and (not measured or (i in self.measured_s and not self.rows[i].get("flag")))
-        ]
+    def measured(self, family: str) -> list[int]:
+        """Rows of a family with a measured value and no flag."""
+        return [i for i in self.measured_s if self.jobs[i].family == family and not self.rows[i].get("flag")]
 
 
 def read_kernel_table(path: Path) -> KernelTable:
@@ -127,7 +123,7 @@ class Fitting:
 
 def fitting_of(table: KernelTable, family: str) -> Fitting:
     """The measured rows of a family, chips of several candidates at their first."""
-    index = table.members(family, measured=True)
+    index = table.measured(family)
     rows = tuple(table.rows[i] for i in index)
     return Fitting(
         family=family,
@@ -144,7 +140,7 @@ def fit_all_kernels(
     """Constants of every family fitted on all its measured rows: for plans and for rows without a measured value."""
     fitted = {}
     for family in FAMILIES:
-        if table.members(family, measured=True):
+        if table.measured(family):
             fitted[family] = fitting_of(table, family).fit()
             progress(f"{family}: {fitted[family].count} deviations fitted")
     return fitted
@@ -174,7 +170,7 @@ def hold_out(table: KernelTable, hold: str, *, progress: Callable[[str], None] =
         raise TableError(f"--held-out needs at least 20 measured rows; the table has {len(table.measured_s)}.")
     tasks: list[tuple[Fitting, str, Mask, list[int]]] = []
     for family in FAMILIES:
-        index = table.members(family, measured=True)
+        index = table.measured(family)
         if not index:
             continue
         fitting = fitting_of(table, family)
@@ -229,17 +225,25 @@ class KernelValidation:
 
 def predict_kernels(table: KernelTable, *, constants: Constants, record: KernelRecord) -> KernelValidation:
     """Predictions of all rows with one set of constants."""
+    predicted, spread = _priced(table, table.jobs, constants)
+    return _validation(table, predicted, spread, record, "", sum(c.count for c in constants.values()))
+
+
+def _priced(
+    table: KernelTable, rows: Collection[int], constants: Constants
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Predicted seconds of some rows, and how far their candidate chips are apart, by row index."""
     predicted: dict[int, float] = {}
     spread: dict[int, float] = {}
-    for family in FAMILIES:
-        index = table.members(family)
+    for family, entry in FAMILIES.items():
+        index = [i for i in rows if table.jobs[i].family == family]
         if not index:
             continue
-        fitted = constants.get(family) or KernelConstants(specs=FAMILIES[family].specs)
+        fitted = constants.get(family) or KernelConstants(specs=entry.specs)
         seconds, apart = price_rows(family, [table.rows[i] for i in index], [table.jobs[i] for i in index], fitted)
         predicted.update(zip(index, seconds.tolist(), strict=True))
         spread.update(zip(index, apart.tolist(), strict=True))
-    return _validation(table, predicted, spread, record, "", sum(c.count for c in constants.values()))
+    return predicted, spread
 
 
 def predict_kernels_held_out(
@@ -253,15 +257,9 @@ def predict_kernels_held_out(
     spread = dict.fromkeys(predicted, 1.0)
     rest = [i for i in table.jobs if i not in predicted]
     if rest:
-        constants = fit_all_kernels(table, progress=progress)
-        for family in FAMILIES:
-            index = [i for i in rest if table.jobs[i].family == family]
-            if index:
-                fitted = constants.get(family) or KernelConstants(specs=FAMILIES[family].specs)
-                rows, jobs = [table.rows[i] for i in index], [table.jobs[i] for i in index]
-                seconds, apart = price_rows(family, rows, jobs, fitted)
-                predicted.update(zip(index, seconds.tolist(), strict=True))
-                spread.update(zip(index, apart.tolist(), strict=True))
+        more, apart = _priced(table, rest, fit_all_kernels(table, progress=progress))
+        predicted |= more
+        spread |= apart
     return _validation(table, predicted, spread, record, hold, held.constants)
 
 

@@ -22,7 +22,7 @@ from simulator.kernels.kernel_time import KernelTime
 from simulator.kernels.optable import Floats
 from simulator.kernels.settings import Settings
 
-from .family import Family, Row, RowError, Values, column, extent
+from .family import Family, Row, RowError, Values, check_product, column, extent
 
 GEMM_COLUMNS: Final = ("batch", "m", "n", "k")
 CONV_COLUMNS: Final = (
@@ -49,9 +49,7 @@ def check(row: Row) -> None:
         kinds = ", ".join(sorted({chip.kind for chip in chips}))
         raise RowError(f"chip {row.get('chip')!r} is of kind {kinds}; this suite prices kind cpu.")
     if row.get("kernel") != "conv":
-        for name in ("m", "n", "k"):
-            extent(row, name)
-        extent(row, "batch", default=1.0)
+        check_product(row)
         return
     for name in ("conv_n", "conv_c", "conv_h", "conv_w", "conv_k", "filt_h", "filt_w"):
         extent(row, name)

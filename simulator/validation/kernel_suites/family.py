@@ -66,6 +66,20 @@ def extent(row: Row, column: str, *, default: float | None = None) -> float:
     return value
 
 
+def check_product(row: Row) -> None:
+    """Refuse a row whose extents m, n, k and batch are no matrix product's. Raises `RowError`."""
+    for name in ("m", "n", "k"):
+        extent(row, name)
+    extent(row, "batch", default=1.0)
+
+
+def check_layouts(row: Row) -> None:
+    """Refuse a row that states layouts other than N and T. Raises `RowError`."""
+    for name in ("transA", "transB"):
+        if (row.get(name) or "") not in ("", "N", "T"):
+            raise RowError(f"{name} is {row.get(name)!r}; N or T, or empty where A and B are row-major.")
+
+
 def column(rows: Sequence[Row], name: str, default: float = 1.0) -> Floats:
     """A column of numbers, `default` where it is empty; shape (rows,)."""
     return np.array([float(row.get(name) or default) for row in rows], dtype=np.float64)

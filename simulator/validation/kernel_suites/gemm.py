@@ -29,7 +29,7 @@ from simulator.kernels.settings import PRECISION_WORDS, Settings
 from simulator.kernels.vector_units import SPECS as VECTOR_SPECS
 
 from . import gemm_matrix
-from .family import Family, Row, RowError, Values, column, extent
+from .family import Family, Row, RowError, Values, check_layouts, check_product, column
 
 COLUMNS: Final = ("batch", "m", "n", "k", "transA", "transB")
 _FLOORS: Final = (
@@ -79,12 +79,8 @@ def check(row: Row) -> None:
     if any(on_matrix_units(chip, precision) for chip in chips):
         gemm_matrix.check(row)
         return
-    for name in ("m", "n", "k"):
-        extent(row, name)
-    extent(row, "batch", default=1.0)
-    for name in ("transA", "transB"):
-        if (row.get(name) or "") not in ("", "N", "T"):
-            raise RowError(f"{name} is {row.get(name)!r}; N or T, or empty where A and B are row-major.")
+    check_product(row)
+    check_layouts(row)
 
 
 def _is(rows: Sequence[Row], kernel: str) -> Floats:

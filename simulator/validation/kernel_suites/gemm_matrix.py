@@ -23,7 +23,7 @@ from simulator.kernels.matrix_units import WORDS, on_matrix_units
 from simulator.kernels.optable import Floats
 from simulator.kernels.settings import PRECISION_WORDS, Settings
 
-from .family import Family, Row, RowError, Values, column, extent
+from .family import Family, Row, RowError, Values, check_layouts, check_product, column
 
 COLUMNS: Final = ("batch", "m", "n", "k", "transA", "transB")
 _HOST: Final = KernelSpec(
@@ -43,12 +43,8 @@ class MatrixRows:
 
 def check(row: Row) -> None:
     """Refuse a row that is no product on matrix units, with one line that says why."""
-    for name in ("m", "n", "k"):
-        extent(row, name)
-    extent(row, "batch", default=1.0)
-    for name in ("transA", "transB"):
-        if (row.get(name) or "") not in ("", "N", "T"):
-            raise RowError(f"{name} is {row.get(name)!r}; N or T, or empty where A and B are row-major.")
+    check_product(row)
+    check_layouts(row)
     precision = row.get("precision", "")
     if precision not in PRECISION_WORDS:
         raise RowError(f"precision {precision!r} is not known; one of {', '.join(PRECISION_WORDS)}.")

@@ -12,7 +12,7 @@ from simulator.kernels.optable import Floats
 from simulator.kernels.settings import Settings
 from simulator.kernels.systolic import SPECS, systolic_gemm_time
 
-from .family import Family, Row, RowError, Values, column, extent
+from .family import Family, Row, RowError, Values, check_product, column
 
 
 def check(row: Row) -> None:
@@ -21,9 +21,7 @@ def check(row: Row) -> None:
     if any(chip.kind != "systolic" for chip in chips):
         kinds = ", ".join(sorted({chip.kind for chip in chips}))
         raise RowError(f"chip {row.get('chip')!r} is of kind {kinds}; this suite prices kind systolic.")
-    for name in ("m", "n", "k"):
-        extent(row, name)
-    extent(row, "batch", default=1.0)
+    check_product(row)
 
 
 def read(rows: Sequence[Row]) -> GemmShapes:
