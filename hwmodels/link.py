@@ -11,7 +11,8 @@ from hwmodels.datafile import DataFileError, TomlFile, did_you_mean
 from hwmodels.facts import STATUSES, Fact, FactReader, FrozenMapping, Source
 
 FAMILIES: Final = (
-    "pcie", "nvlink", "xgmi", "ici", "neuronlink", "hccs", "ipu-link", "infiniband", "omni-path", "ethernet", "efa",
+    "pcie", "nvlink", "xgmi", "xe-link", "ici", "neuronlink", "hccs", "ipu-link", "infiniband", "omni-path", "ethernet",
+    "efa", "gemini", "aries", "swarmx", "socket", "wafer",
 )  # fmt: skip
 
 

@@ -24,7 +24,10 @@ from IPython.display import display
 
 from simulator.calibration_data import load_constants
 from simulator.cluster import system
-from simulator.collectives import Fabric, Group, all_reduce_s
+from simulator.collectives.exchange import Exchanges
+from simulator.collectives.library_constants import library_constants
+from simulator.collectives.library_cost import chosen, exchange_s
+from simulator.group_wires import library_of, wires_of
 from simulator.planner import plan, resolve
 from simulator.query import PlanQuery
 from simulator.validation.record_files import recorded_runs
@@ -103,31 +106,28 @@ for n, own, computing, exchange in zip(chips, images, compute_s, exposed_s, stri
 # ## By hand
 #
 # The exchange needs nothing but a few numbers. Every server must send and receive each gradient 2 (n - 1) / n times
-# through its network cards, and the library gets a fitted share of what they carry. The simulator's answer adds the
-# call and the latencies on the way. The backward pass is about two thirds of computing: while that takes longer than
-# the exchange, most of it hides.
+# through its network cards, and the library gets a share of what they carry, fitted on measured all-reduces. The
+# simulator's answer adds the call, the latencies on the way and what a crowded network loses, and takes the faster of
+# ring and tree. The backward pass is about two thirds of computing: while that takes longer than the exchange, most of
+# it hides.
 
 # %%
 job = resolve(PlanQuery(chips=1024, **question))
 recipe, stack, constants = job.context.recipe, job.context.stack, load_constants()
 gradient_byte = model.parameters * (stack.gradient_byte or recipe.gradient_byte)
-share = constants.get("efficiency", cluster.out_fabric)
-scale = constants.get("exchange_scale", stack.id)
-by_hand_s = 2 * (1024 - 1) / 1024 * gradient_byte / (cluster.out_byte_per_s * share) * scale
-
-up_share = constants.get("efficiency", cluster.up_fabric)
-fabric = Fabric(
-    up_byte_per_s=np.array([cluster.up_byte_per_s[8] * up_share]), up_latency_s=np.array([cluster.up_latency_s]),
-    out_byte_per_s=np.array([cluster.out_byte_per_s * share]), out_latency_s=np.array([cluster.out_latency_s]),
-    call_s=np.array([constants.get("call_s")]), chips_per_server=np.array([8.0]),
-    network_cards=np.array([float(cluster.network_cards)]),
+wires = wires_of(
+    cluster, ranks=1024, library=library_of(stack, cluster), year=stack.year, cards=stack.network_cards
 )  # fmt: skip
-group = Group(ranks=np.array([1024.0]), stride=np.array([1.0]))
-simulated_s = scale * float(all_reduce_s(message_byte=np.array([gradient_byte]), group=group, fabric=fabric)[0])
-hand_ratio = simulated_s / by_hand_s
+exchange = Exchanges.of([(wires, "all_reduce", "")], [gradient_byte])
+fitted = library_constants().rows(exchange)
+# What an exchange in a step takes against one alone.
+scale = constants.get("exchange_scale", stack.id) * constants.get("wire_scale", cluster.out_fabric)
+by_hand_s = 2 * (1024 - 1) / 1024 * gradient_byte / (wires.out_byte_per_s * fitted["out_share"][0]) * scale
+simulated_s = constants.get("call_s") + scale * exchange_s(exchange, fitted)[0]
+hand_ratio = float(simulated_s / by_hand_s)
 print(f"gradients    {gradient_byte / 1e6:.0f} MB on every chip")
 print(f"by hand      {1e3 * by_hand_s:.2f} ms")
-print(f"simulated    {1e3 * simulated_s:.2f} ms, {hand_ratio:.2f} times as long")
+print(f"simulated    {1e3 * simulated_s:.2f} ms, {hand_ratio:.2f} times as long: {chosen(exchange, fitted)[0]}")
 for n, computing in zip(chips[-4:], compute_s[-4:], strict=True):
     print(f"backward     {1e3 * computing * 2 / 3:.2f} ms on {n:,} chips")
 

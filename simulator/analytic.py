@@ -16,6 +16,7 @@ from .kernels.optable import Floats, Ints
 from .lowering import ROLES, Lowered
 from .pricing import price, ticks
 from .stepspec import GRADIENT_MODES, PARTS, PICOSECONDS_PER_SECOND, SCHEDULES, BlockSpec, StageSpec, StepSpec, StepTime
+from .traffic import Traffic
 
 _SHARDED = GRADIENT_MODES.index("sharded")
 _BACKWARD = GRADIENT_MODES.index("backward")
@@ -122,9 +123,9 @@ class StepTimes:
         return StepTime(engine="analytic", **{f"{part}_ps": int(getattr(self, f"{part}_ps")[index]) for part in PARTS})
 
 
-def batch(lowered: Lowered, constants: Constants) -> StepBatch:
+def batch(lowered: Lowered, constants: Constants, traffic: Traffic | None = None) -> StepBatch:
     """Price lowered strategies and round their durations to picoseconds, once."""
-    d = price(lowered, constants)
+    d = price(lowered, constants, traffic)
     names = (
         "forward", "backward", "forward_tensor", "backward_tensor", "gather", "reduce", "send", "fixed",
         "reduce_after", "optimizer", "update_gather",
@@ -159,9 +160,9 @@ def step_times(steps: StepBatch) -> StepTimes:
     )  # fmt: skip
 
 
-def evaluate(lowered: Lowered, constants: Constants) -> StepTimes:
-    """Price and compose in one call."""
-    return step_times(batch(lowered, constants))
+def evaluate(lowered: Lowered, constants: Constants, traffic: Traffic | None = None) -> StepTimes:
+    """Price and compose in one call; ``traffic`` as in `pricing.price`."""
+    return step_times(batch(lowered, constants, traffic))
 
 
 def _divide_up(dividend: Ints, divisor: Ints) -> Ints:

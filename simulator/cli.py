@@ -288,20 +288,73 @@ def simulate(
     return 0
 
 
+#: Options of a curve of one collective, beside --collective, --system and --chips; all but --flows take a text.
+_CURVE_FLAGS: Final[Mapping[str, tuple[str, str]]] = {
+    "bytes": ("A..B|A,B,C", "Sizes of the full tensor, as in 1KiB..1GiB or 1MiB,64MiB. Default: 1KiB..1GiB."),
+    "stride": ("N", "Members of a group are so many ranks apart; N such groups run at once. Default: 1."),
+    "library": ("NAME", "Communication library, as nccl. Default: the chip maker's."),
+    "algorithm": ("NAME", "auto, ring, tree, nvls or nvls_tree. Default: auto, as the library chooses."),
+    "cards": ("N", "Network cards of a server that the library uses. Default: all."),
+    "degraded": ("SHARE", "Rate that is left of the slowest link and card: all hops of a ring or tree run at it."),
+}
+
+
+def _curve_options(command: F) -> F:
+    command = click.option("--html", metavar="FILE", help="Of a collective: write a page with figures too.")(command)
+    command = click.option(
+        "--flows", is_flag=True, help="Of a collective: also run textbook algorithms as flows on the system's graph."
+    )(command)
+    for key, (metavar, text) in reversed(list(_CURVE_FLAGS.items())):
+        command = click.option(f"--{key}", f"curve_{key}", metavar=metavar, help=f"Of a collective: {_inner(text)}")(
+            command
+        )
+    return click.option("--collective", metavar="NAME", help="Show the curve of one collective, as all_reduce.")(
+        command
+    )
+
+
+def _inner(text: str) -> str:
+    """A help text as the rest of a sentence."""
+    return text[:1].lower() + text[1:]
+
+
 @cli.command()
 @_asks("chips", "top", "tokens", "samples", "epochs", "dataset_samples")
-@click.option("--chips", required=True, metavar="A..B|A,B,C", help="From A to B in powers of two, or a list.")
+@click.option("--chips", metavar="A..B|A,B,C", help="From A to B in powers of two, or a list. Of a collective: "
+              "ranks of a group; default: the chips of one server.")  # fmt: skip
 @click.option("--mode", type=click.Choice(["strong", "weak"]), default="strong", show_default=True,
               help="strong: one global batch for all; weak: it grows with the chips.")  # fmt: skip
+@_curve_options
 @_JSON
 @_OUT
+@click.pass_context
 def scale(
-    job: str | None, pins: Sequence[str], chips: str, mode: str, as_json: bool, out: str | None, **flags: str | None
-) -> int:
+    context: click.Context, /, job: str | None, pins: Sequence[str], chips: str | None, mode: str, as_json: bool,
+    html: str | None, out: str | None, collective: str | None, flows: bool, **flags: str | None,
+) -> int:  # fmt: skip
     """Show how a job scales: the best strategy at every number of chips, against the linear line.
 
     In weak scaling --global-batch is that of the fewest chips. Without it, 32 images or 1 sequence a chip.
+
+    With --collective: what one collective costs by size, and what limits each point. It takes --system, --chips and
+    the options "of a collective", and no job.
     """
+    of_curve = {key: flags.pop(f"curve_{key}") for key in _CURVE_FLAGS}
+    if collective is not None:
+        told_mode = context.get_parameter_source("mode") is not click.core.ParameterSource.DEFAULT
+        of_job = {
+            **{key: value for key, value in flags.items() if key != "system"},
+            "mode": mode if told_mode else None,
+        }
+        asked = {**of_curve, "collective": collective, "system": flags["system"], "chips": chips}
+        return _collective_curve(job, pins, of_job, asked, flows=flows, as_json=as_json, html=html, out=out)
+    stray = [
+        f"--{key}" for key, value in {**of_curve, "flows": flows or None, "html": html}.items() if value is not None
+    ]
+    if stray:
+        raise InputError(f"{', '.join(stray)}: only with --collective; legal there, as in --collective all_reduce.")
+    if chips is None:
+        raise click.MissingParameter(ctx=context, param_hint="'--chips'", param_type="option")
     counts = _counts(chips)
     queries, assumed = _points(job, flags, pins, counts, mode, out)
     from .planner import plan as plan_query
@@ -369,7 +422,9 @@ def catalog(kind: str | None, name: str | None, as_json: bool) -> int:
 
 
 _VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence")
-_VALIDATED: Final = ("runs", "kernels")
+_VALIDATED: Final = ("runs", "kernels", "collectives")
+#: What can be held out together, by kind; the first unless --by says otherwise.
+_HOLDS: Final = {"kernels": ("chips", "shapes", "generations"), "collectives": ("groups", "systems")}
 
 
 @cli.command()
@@ -380,8 +435,9 @@ _VALIDATED: Final = ("runs", "kernels")
 @click.option(
     "--by",
     "hold",
-    type=click.Choice(["chips", "shapes", "generations"]),
-    help="What of measured kernels is held out together. Default: chips.",
+    type=click.Choice([word for words in _HOLDS.values() for word in words]),
+    help="What is held out together: chips (default), shapes or generations of kernels, groups (default) or systems "
+    "of collectives.",
 )
 @click.option("--calibration", default="default", show_default=True, metavar="NAME", help="Fitted constants to use.")
 @_JSON
@@ -391,7 +447,7 @@ def validate(
 ) -> int:
     """Compare predictions with measurements; without a file, with those that ship.
 
-    KIND is runs or kernels; collectives and convergence are to come.
+    KIND is runs, kernels or collectives; convergence is to come.
     """
     from hwmodels.datafile import did_you_mean
 
@@ -400,16 +456,20 @@ def validate(
         raise InputError(f"validate: there is no kind {ascii(kind)[:80]}; legal: {', '.join(_VALIDATED)}.{near}")
     if kind not in _VALIDATED:
         raise InputError(f"validate: {kind} is not yet supported; legal: {', '.join(_VALIDATED)}.")
-    if hold is not None and (kind != "kernels" or not held_out):
-        raise InputError("--by: goes with `validate kernels --held-out`; runs are held out by source, model and chip.")
+    if hold is not None and (kind not in _HOLDS or not held_out):
+        raise InputError(
+            "--by: goes with --held-out of kernels and of collectives; runs are held out by source, model and chip."
+        )
+    if hold is not None and hold not in _HOLDS[kind]:
+        raise InputError(f"--by: {kind} are held out by {', '.join(_HOLDS[kind])}; not by {hold}.")
     problems = _output_problems(file, [out])
     if out is not None and os.path.exists(out) and not os.path.isfile(out) and not problems:
         problems = [f"{out!a}: is not a plain file; predictions are written all or nothing."]
     if problems:
         raise InputError(*problems)
-    if kind == "kernels":
-        held = (hold or "chips") if held_out else ""
-        _deliver(_validated_kernels(file, out, hold=held, calibration=calibration, as_json=as_json), None)
+    if kind in _HOLDS:
+        held = (hold or _HOLDS[kind][0]) if held_out else ""
+        _deliver(_validated_by(kind, file, out, hold=held, calibration=calibration, as_json=as_json), None)
     else:
         _deliver(_validated(file, out, held_out=held_out, calibration=calibration, as_json=as_json), None)
     return 0
@@ -443,15 +503,18 @@ def _validated(file: str | None, out: str | None, *, held_out: bool, calibration
     return _json(summary.as_json()) if as_json else summary.text()
 
 
-def _validated_kernels(file: str | None, out: str | None, *, hold: str, calibration: str, as_json: bool) -> str:
+def _validated_by(kind: str, file: str | None, out: str | None, *, hold: str, calibration: str, as_json: bool) -> str:
+    """Kinds whose rows are held out in more than one way."""
     from pathlib import Path
 
     from .calibration_data import CalibrationError
     from .validation import TableError
+    from .validation.collective_command import validate_collectives
     from .validation.kernel_command import validate_kernels
 
+    measured = validate_kernels if kind == "kernels" else validate_collectives
     try:
-        summary = validate_kernels(
+        summary = measured(
             Path(file) if file is not None else None,
             Path(out) if out is not None else None,
             hold=hold,
@@ -483,6 +546,39 @@ def _counts(text: str) -> list[int]:
     while counts[-1] * 2 <= numbers[-1]:
         counts.append(counts[-1] * 2)
     return counts
+
+
+def _collective_curve(
+    job: str | None, pins: Sequence[str], of_job: Mapping[str, str | None], asked: Mapping[str, str | None], *,
+    flows: bool, as_json: bool, html: str | None, out: str | None,
+) -> int:  # fmt: skip
+    """The curve of one collective, after every problem of its question has been found."""
+    from .collective_curve import curve_of
+    from .collective_question import question_of_texts
+
+    problems = _output_problems(None, [html, out])
+    stray = [f"--{key.replace('_', '-')}" for key, value in of_job.items() if value is not None]
+    stray = [*([ascii(job)] if job is not None else []), *stray, *(["--set"] if pins else [])]
+    if stray:
+        problems.append(f"{', '.join(stray)}: of a job; --collective shows one collective without a job. Leave out.")
+    ranks = None
+    if asked["chips"] is not None:
+        try:
+            ranks = _counts(asked["chips"])
+        except InputError as error:
+            problems += error.problems
+    question = question_of_texts(asked, ranks=ranks, flows=flows, known=problems)
+    curve = curve_of(question, progress=lambda groups: _progress(groups, "numbers of ranks"))
+    if html is not None:
+        from .output import write_atomically
+        from .report.collective_page import collective_html
+
+        write_atomically(html, collective_html(curve))
+        _note(f"wrote {html}")
+    from .report.collective_text import collective_mapping, collective_text
+
+    _deliver(_json(collective_mapping(curve)) if as_json else collective_text(curve), out)
+    return 0
 
 
 def _points(

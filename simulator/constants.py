@@ -56,15 +56,14 @@ _SPECS: Final = (
     _spec("traffic_scale", "stack", "1", 1.00, 0.25, 5.00, 0.35, "bytes of element-wise kernels against the stack's fusion rules"),
     _spec("host_scale", "stack", "1", 1.00, 0.05, 12.0, 0.60, "host time per kernel launch against the stack's nominal"),
     _spec("exchange_scale", "stack", "1", 1.00, 0.25, 16.0, 0.50, "time of collectives against the fabric's"),
-    # Fabrics: at most three.
-    _spec("efficiency", "fabric", "1", 0.75, 0.05, 1.00, 0.25, "share of the nominal bandwidth that collectives sustain"),
-    _spec("latency_scale", "fabric", "1", 1.00, 0.20, 10.0, 0.50, "latency per hop against the nominal"),
+    # Fabrics: one.
+    _spec("wire_scale", "fabric", "1", 1.00, 0.20, 5.00, 0.30, "time of an exchange in a step against the communication library's cost model"),
     # Global.
     _spec("kernel_ramp_s", "global", "s", 2.5e-6, 5e-7, 6e-6, 0.4, "device time of a kernel before its steady state"),
     _spec("attention_fraction", "global", "1", 1.00, 0.30, 1.60, 0.2, "rate of fused attention in a step against the kernel model's, forward"),
     _spec("attention_backward_fraction", "global", "1", 1.00, 0.30, 1.60, 0.2, "the same, backward"),
     _spec("plain_conv_fraction", "global", "1", 1.00, 0.30, 2.00, 0.2, "the same for fp32 convolutions on chips that have matrix units"),
-    _spec("call_s", "global", "s", 3.0e-5, 2e-6, 1.0e-4, 0.5, "time of a collective's call before its first byte"),
+    _spec("call_s", "global", "s", 1.5e-5, 1e-6, 1.0e-4, 0.5, "what a collective's call in a step takes beyond the library's own start"),
     _spec("fixed_launches", "global", "1", 300.0, 10.0, 5000.0, 0.8, "host launches' worth of time that a step costs besides its kernels"),
     _spec("optimizer_traffic", "global", "1", 1.20, 0.50, 4.00, 0.4, "bytes of the update against the optimizer's own words"),
     _spec("tensor_exposed", "global", "1", 0.35, 0.05, 1.00, 0.4, "share of overlapped tensor-parallel exchange that no product can hide"),

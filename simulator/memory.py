@@ -19,9 +19,9 @@ from workloads.workload import Workload
 from .kernels.optable import Floats, Ints
 from .lowering import ROLES, Context, stage_repeats
 from .plan_report import MemoryUse
-from .pricing import gradient_byte_of
 from .stack import RECOMPUTE_MODES, SHARDING_MODES
 from .stepspec import SCHEDULES
+from .traffic import gradient_byte_of
 
 #: Splits whose work, parameters and kept elements are always divided by tp; the table is at the head of `workloads.op`.
 _SPLIT: Final = ("row", "heads", "inner")

@@ -11,16 +11,14 @@ from typing import Final
 
 import numpy as np
 
-from workloads.precision import PrecisionRecipe
-
-from .collectives import Fabric, Group, all_gather_s, all_reduce_s, send_s
 from .constants import Constants
 from .kernels.optable import BACKWARD, FORWARD, REPLAY, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
 from .priced_rows import storage_word
-from .stack import RECOMPUTE_MODES, Stack
+from .stack import RECOMPUTE_MODES
 from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
+from .traffic import Messages, Traffic, traffic_of
 
 #: How sharply a pass turns from device-bound to host-bound: its blocks do not turn all at once. At equal times the pass
 #: takes 2 ** (1 / sharpness) = 1.19 times as long as either.
@@ -65,57 +63,36 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
-    """Fabric constants of every context; fields have shape (C,), ``up_byte_per_s`` shape (C, most members + 1)."""
+class Exchanging:
+    """What a step adds to what the communication library alone takes; shape (C,) each.
 
-    up_byte_per_s: Floats
-    up_latency_s: Floats
-    out_byte_per_s: Floats
-    out_latency_s: Floats
-    network_cards: Floats
-    chips_per_server: Floats
+    .. math:: t = t_{call} + s\\, t_{library}
+
+    for every message, with the scale s of the stack and of the fabric: the scale-up one where a group stays in its
+    domain, else the one between domains.
+    """
+
     call_s: Floats
-    scale: Floats
+    inside: Floats
+    outside: Floats
 
-    def fabric(self, context: Ints, group: Group | None = None) -> Fabric:
-        """The fabric as the groups of each strategy see it."""
-        chips = self.chips_per_server[context]
-        members = np.ones(len(context), np.int64) * chips.astype(np.int64)
-        if group is not None:
-            inside = np.clip(np.floor(chips / group.stride), 1.0, np.maximum(group.ranks, 1.0))
-            # A cube mesh is wired for whole servers; members of interleaved groups see the links of all.
-            members = np.where(group.stride > 1, chips, inside).astype(np.int64)
-        return Fabric(
-            up_byte_per_s=self.up_byte_per_s[context, members], up_latency_s=self.up_latency_s[context],
-            out_byte_per_s=self.out_byte_per_s[context], out_latency_s=self.out_latency_s[context],
-            call_s=self.call_s[context], chips_per_server=chips, network_cards=self.network_cards[context],
-        )  # fmt: skip
+    def seconds(self, messages: Messages, context: Ints) -> Floats:
+        """Seconds of messages whose group is on the cluster of each context; zero where the library needs none."""
+        scale = np.where(messages.outside, self.outside[context], self.inside[context])
+        call = self.call_s[context]
+        if messages.seconds.ndim == 2:
+            scale, call = scale[:, None], call[:, None]
+        return np.asarray(np.where(messages.seconds > 0.0, call + scale * messages.seconds, 0.0))
 
 
-def network_of(contexts: tuple[Context, ...], constants: Constants) -> Network:
-    """Sustained rates of every context's wires."""
-    widest = max(context.cluster.chips_per_server for context in contexts) + 1
-    up = np.zeros((len(contexts), widest))
-    columns: dict[str, list[float]] = {name: [] for name in ("ul", "ob", "ol", "cards", "chips", "scale")}
-    for row, context in enumerate(contexts):
-        cluster = context.cluster
-        efficiency = constants.get("efficiency", cluster.up_fabric)
-        rates = np.array(cluster.up_byte_per_s)
-        up[row, : len(rates)] = np.maximum(rates * efficiency, 1e6)
-        columns["ul"].append(cluster.up_latency_s * constants.get("latency_scale", cluster.up_fabric))
-        cards = min(context.stack.network_cards or cluster.network_cards, cluster.network_cards)
-        nominal = cluster.out_byte_per_s * cards / cluster.network_cards
-        columns["ob"].append(nominal * constants.get("efficiency", cluster.out_fabric))
-        columns["ol"].append(cluster.out_latency_s * constants.get("latency_scale", cluster.out_fabric))
-        columns["cards"].append(float(cards))
-        columns["chips"].append(float(cluster.chips_per_server))
-        columns["scale"].append(constants.get("exchange_scale", context.stack.id))
-    return Network(
-        up_byte_per_s=up, up_latency_s=np.array(columns["ul"]), out_byte_per_s=np.array(columns["ob"]),
-        out_latency_s=np.array(columns["ol"]), network_cards=np.array(columns["cards"]),
-        chips_per_server=np.array(columns["chips"]), call_s=np.full(len(contexts), constants.get("call_s")),
-        scale=np.array(columns["scale"]),
-    )  # fmt: skip
+def exchanging_of(contexts: tuple[Context, ...], constants: Constants) -> Exchanging:
+    """The constants of every context's exchanges."""
+    stack = np.array([constants.get("exchange_scale", c.stack.id) for c in contexts])
+    return Exchanging(
+        call_s=np.full(len(contexts), constants.get("call_s")),
+        inside=stack * np.array([constants.get("wire_scale", c.cluster.up_fabric) for c in contexts]),
+        outside=stack * np.array([constants.get("wire_scale", c.cluster.out_fabric) for c in contexts]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +112,14 @@ class Durations:
     update_gather_s: Floats
 
 
-def price(lowered: Lowered, constants: Constants) -> Durations:
-    """Durations of every block, message and update of every strategy."""
+def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None) -> Durations:
+    """Durations of every block, message and update of every strategy.
+
+    ``traffic`` is what `traffic_of` made of the same strategies, for callers that price them again and again.
+    """
     rates = rates_of(lowered.contexts, constants)
-    network = network_of(lowered.contexts, constants)
+    traffic = traffic_of(lowered) if traffic is None else traffic
+    exchanging = exchanging_of(lowered.contexts, constants)
     forward, backward, replay = _compute(lowered, rates)
     shape, context = lowered.shape, lowered.context
     recompute = lowered.recompute[:, None]
@@ -149,7 +130,7 @@ def price(lowered: Lowered, constants: Constants) -> Durations:
     wrapped = repeats == np.max(repeats, axis=1, keepdims=True)
     full = (recompute == RECOMPUTE_MODES.index("full")) & wrapped
     backward_s = backward_s + np.where(full, forward[shape], 0.0)
-    tensor_forward, tensor_backward = _tensor(lowered, network, constants, forward, backward)
+    tensor_forward, tensor_backward = _tensor(lowered, traffic, exchanging, constants, forward, backward)
     tensor_backward_s = tensor_backward[shape] + np.where(full, tensor_forward[shape], 0.0)
     tensor_forward_s = tensor_forward[shape]
     # Stacks that wait on the host for every tensor-parallel call of a pipeline stage: the host's time shows where the
@@ -161,17 +142,15 @@ def price(lowered: Lowered, constants: Constants) -> Durations:
     )
     tensor_forward_s = np.maximum(tensor_forward_s, issue_forward - forward[shape])
     tensor_backward_s = np.maximum(tensor_backward_s, issue_backward - backward_s)
-    gather_s, reduce_s, reduce_after_s, update_gather_s = _gradients(lowered, network)
-    boundary = lowered.boundary_byte[shape]
+    gather_s, reduce_s, reduce_after_s, update_gather_s = _gradients(lowered, traffic, exchanging)
     chips = lowered.tp * lowered.cp * lowered.pp * lowered.dp
     stalls = np.array([c.stack.pipeline_stall_chips or 10**9 for c in lowered.contexts])[context]
     unshared = (lowered.dp > 1) & (lowered.sharding == 0)
     stall = np.array([c.stack.pipeline_stall_s for c in lowered.contexts])[context] * (1.0 - 1.0 / lowered.pp)
     stall = np.where((chips >= stalls) | unshared, stall, 0.0)
-    distance = (lowered.tp * lowered.cp * lowered.dp).astype(float)
-    send = send_s(message_byte=boundary, distance=distance, fabric=network.fabric(context)) * network.scale[context]
+    send = exchanging.seconds(traffic.send, context)
     overlap = np.array([c.stack.send_overlap for c in lowered.contexts])[context]
-    send = np.where(overlap, np.minimum(send, network.call_s[context]), send) * (lowered.pp > 1)
+    send = np.where(overlap, np.minimum(send, exchanging.call_s[context]), send) * (lowered.pp > 1)
     # A stall passes down the pipeline with its micro-batch: every stage sees its share.
     send = send + np.where(lowered.pp > 1, stall / 2.0, 0.0)
     host = rates.host_s_per_launch[context]
@@ -225,7 +204,7 @@ def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats]:
 
 
 def _tensor(
-    lowered: Lowered, network: Network, constants: Constants, forward: Floats, backward: Floats
+    lowered: Lowered, traffic: Traffic, exchanging: Exchanging, constants: Constants, forward: Floats, backward: Floats
 ) -> tuple[Floats, Floats]:
     """Exposed tensor- and context-parallel exchange of every block, (K, G) each [s].
 
@@ -233,23 +212,16 @@ def _tensor(
     never less than what exceeds the compute it could hide under.
     """
     context = lowered.shape_context
-    group = Group(ranks=lowered.shape_tp, stride=np.ones_like(lowered.shape_tp))
-    fabric = network.fabric(context, group)
-    wide, wide_group = _column(fabric), _wide(group)
-    scale = network.scale[context][:, None]
     share = np.array([constants.get("tensor_exposed") if c.stack.tensor_overlap else 1.0 for c in lowered.contexts])
     exposed = share[context][:, None]
     # Context parallelism passes keys and values round its ring, forward once and backward twice, under attention.
-    cp = lowered.shape_cp
-    ring = Group(ranks=cp, stride=lowered.shape_tp)
-    ring_fabric = _column(network.fabric(context, ring))
-    context_s = all_gather_s(message_byte=lowered.context_byte, group=_wide(ring), fabric=ring_fabric) * scale
+    context_s = exchanging.seconds(traffic.context_ring, context)
     results = []
-    for calls, byte, compute, rounds in (
-        (lowered.forward_calls, lowered.forward_byte, forward, 1.0),
-        (lowered.backward_calls, lowered.backward_byte, backward, 2.0),
+    for calls, messages, compute, rounds in (
+        (lowered.forward_calls, traffic.tensor_forward, forward, 1.0),
+        (lowered.backward_calls, traffic.tensor_backward, backward, 2.0),
     ):
-        exchange = calls * all_reduce_s(message_byte=byte, group=wide_group, fabric=wide) * scale
+        exchange = calls * exchanging.seconds(messages, context)
         hidden = np.minimum(exchange * (1.0 - exposed), compute)
         # Compute hides one exchange at a time.
         left, ring_s = compute - hidden, rounds * context_s
@@ -258,64 +230,26 @@ def _tensor(
     return results[0], results[1]
 
 
-def _gradients(lowered: Lowered, network: Network) -> tuple[Floats, Floats, Floats, Floats]:
+def _gradients(lowered: Lowered, traffic: Traffic, exchanging: Exchanging) -> tuple[Floats, Floats, Floats, Floats]:
     """Gather (S, G), reduce (S, G), reduction after the passes (S, R) and fetch of updated parameters (S, R) [s]."""
     context = lowered.context
-    stacks = [c.stack for c in lowered.contexts]
-    gradient_byte = np.array([gradient_byte_of(c.stack, c.recipe) for c in lowered.contexts])[context]
-    storage_byte = np.array([c.recipe.storage_byte for c in lowered.contexts])[context]
-    bucket = np.array([s.bucket_byte for s in stacks])[context][:, None]
-    scale = network.scale[context]
-    ranks = (lowered.dp * lowered.cp).astype(float)
-    stride = lowered.tp.astype(float)
-    group = Group(ranks=ranks, stride=stride)
-    limit = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
-    shard_group = Group(ranks=limit, stride=stride)
-    fabric, shard_fabric = network.fabric(context, group), network.fabric(context, shard_group)
-    wide, shard_wide = (_column(f) for f in (fabric, shard_fabric))
-    parameters = lowered.held_parameters * (~lowered.frozen)[:, None]
-    gradient = parameters * gradient_byte[:, None]
-    # Small blocks travel together: each pays its share of a bucket's latency.
-    message = np.maximum(gradient, bucket)
-    fused = np.divide(gradient, message, out=np.zeros_like(gradient), where=message > 0)
+
+    def seconds(messages: Messages) -> Floats:
+        return exchanging.seconds(messages, context)
+
     sharded = (lowered.sharding > 0)[:, None]
-    whole = all_reduce_s(message_byte=message, group=_wide(group), fabric=wide)
-    scattered = all_gather_s(message_byte=message, group=_wide(group), fabric=wide)
-    reduce_s = fused * np.where(sharded, scattered, whole) * scale[:, None]
+    reduce_s = traffic.bucket_share * np.where(sharded, seconds(traffic.scatter), seconds(traffic.reduce))
     # Fewer parameter servers than hosts: each serves several hosts' pushes and pulls over its own card.
-    hosts = group.servers(fabric)
-    incast = np.where(
-        lowered.parameter_servers > 0, np.maximum(1.0, hosts / np.maximum(lowered.parameter_servers, 1)), 1.0
-    )
+    served = traffic.hosts / np.maximum(lowered.parameter_servers, 1)
+    incast = np.where(lowered.parameter_servers > 0, np.maximum(1.0, served), 1.0)
     reduce_s = reduce_s * incast[:, None]
-    held = lowered.held_parameters * storage_byte[:, None]
-    gather_s = all_gather_s(message_byte=held, group=_wide(shard_group), fabric=shard_wide) * scale[:, None]
-    stage = np.einsum("srg,sg->sr", lowered.repeat.astype(float), parameters)
-    stage_byte = stage * gradient_byte[:, None]
-    after = np.where(
-        sharded, all_gather_s(message_byte=stage_byte, group=_wide(group), fabric=wide),
-        all_reduce_s(message_byte=stage_byte, group=_wide(group), fabric=wide),
-    ) * scale[:, None]  # fmt: skip
-    zero3 = lowered.gradient_mode == GRADIENT_MODES.index("sharded")
-    update = all_gather_s(message_byte=stage * storage_byte[:, None], group=_wide(shard_group), fabric=shard_wide)
+    after = np.where(sharded, seconds(traffic.scatter_after), seconds(traffic.reduce_after))
+    zero3 = (lowered.gradient_mode == GRADIENT_MODES.index("sharded"))[:, None]
     # Ranks that gather parameters block by block anyway need no fetch after the update.
-    update_gather = np.where(sharded & ~zero3[:, None], update * scale[:, None], 0.0)
-    gather_s = np.where(zero3[:, None], gather_s, 0.0)
+    update = np.where(sharded & ~zero3, seconds(traffic.update), 0.0)
+    gather_s = np.where(zero3, seconds(traffic.gather), 0.0)
     mode_after = (lowered.gradient_mode == GRADIENT_MODES.index("after"))[:, None]
-    return gather_s, np.where(mode_after, 0.0, reduce_s), np.where(mode_after, after, 0.0), update_gather
-
-
-def gradient_byte_of(stack: Stack, recipe: PrecisionRecipe) -> float:
-    """Bytes of one stored and exchanged gradient: the stack's choice under mixed precision, else the recipe's [B]."""
-    return stack.gradient_byte if recipe.storage_byte < 4.0 and stack.gradient_byte else recipe.gradient_byte
-
-
-def _wide(group: Group) -> Group:
-    return Group(ranks=group.ranks[:, None], stride=group.stride[:, None])
-
-
-def _column(fabric: Fabric) -> Fabric:
-    return Fabric(**{name: getattr(fabric, name)[:, None] for name in Fabric.__dataclass_fields__})
+    return gather_s, np.where(mode_after, 0.0, reduce_s), np.where(mode_after, after, 0.0), update
 
 
 def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:

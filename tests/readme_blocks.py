@@ -25,7 +25,9 @@ from typing import NamedTuple
 from click.testing import CliRunner
 
 from simulator.calibration_data import load_constants
+from simulator.collective_calibration import load_collectives
 from simulator.kernel_calibration import load_kernels
+from simulator.validation.collective_selection import shipped_collectives
 from simulator.validation.kernel_selection import shipped_kernels
 from simulator.validation.record_files import HeldOut, recorded_coverage, recorded_groups, recorded_runs
 
@@ -39,6 +41,7 @@ VALIDATE = "trainyard validate runs"
 WRONG = "trainyard plan --model gpt3-175b --system selen --chips 0 --global-batch 1536"
 FACTS = "trainyard catalog links nvlink2"
 ROOFLINE = "trainyard roofline --model resnet50 --chip p100-pcie-16gb --micro-batch 32 --precision fp32"
+CURVE = "trainyard scale --collective all_reduce --system dgx1-v100 --bytes 64KiB,1MiB,16MiB,1GiB --chips 4,6,8,64"
 
 
 def output_of(command: str) -> str:
@@ -184,6 +187,27 @@ def kernels() -> str:
     return "\n".join(lines)
 
 
+def collectives() -> str:
+    """Held-out errors of measured collectives by class, beside those of one alpha-beta pair per fabric."""
+    record = load_collectives().record
+    lines = [
+        "| collectives | rows | groups | baseline | unseen ranks or collectives | baseline | unseen systems |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for word, name in (
+        ("inside", "from 1 MiB, one server or rack"), ("across", "from 1 MiB, several"), ("small", "below 1 MiB"),
+    ):  # fmt: skip
+        cells = []
+        for hold in ("groups", "systems"):
+            entry = record.classes[f"{hold}/{word}"]
+            cells += [
+                f"{entry.baseline_macro:.0%} ({entry.baseline_median:.0%})",
+                f"{entry.macro:.1%} ({entry.median:.1%})",
+            ]
+        lines.append(f"| {name} | {entry.rows:,} | {entry.groups} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
@@ -285,6 +309,12 @@ def ships() -> str:
         (len(stack_ids()), "software stacks", "`trainyard catalog stacks`", "what is fused, overlapped, launched"),
         (len(recorded_runs()), "measured runs", "`trainyard validate runs`", "each with source and locator"),
         (len(shipped_kernels()), "measured kernels", "`trainyard validate kernels`", "each with source and locator"),
+        (
+            len(shipped_collectives()),
+            "measured collectives",
+            "`trainyard validate collectives`",
+            "each with source and locator",
+        ),
     ]
     lines = ["| number | what | list them | what an entry holds |", "|---:|---|---|---|"]
     return "\n".join(lines + [f"| {n:,} | {what} | {how} | {holds} |" for n, what, how, holds in counts])
@@ -300,6 +330,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "wrong": lambda: console(WRONG, first(9, width=96)),
     "facts": lambda: console(FACTS),
     "kernels": kernels,
+    "collectives": collectives,
+    "curve": lambda: console(CURVE),
     "roofline": lambda: console(ROOFLINE, roofline_lines),
 }
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 import networkx as nx
 
 from topologies.topology import Topology, TopologyError, check_count
+
+#: (chip a, chip b, parallel links) of a DGX-1 with V100; also of p3.16xlarge and other servers of that board
+#: (NVIDIA/go-gpuallocator@876e7b7, gpuallocator/common_test.go).
+DGX1_V100_LINKS: Final = (
+    *((0, 1, 1), (0, 2, 1), (0, 3, 2), (0, 4, 2), (1, 2, 2), (1, 3, 1), (1, 5, 2), (2, 3, 2)),
+    *((2, 6, 1), (3, 7, 1), (4, 5, 1), (4, 6, 1), (4, 7, 2), (5, 6, 2), (5, 7, 1), (6, 7, 2)),
+)
+#: The same pairs with P100, which has four links: one each (same source); also of Big Basin.
+DGX1_P100_LINKS: Final = tuple((a, b, 1) for a, b, _ in DGX1_V100_LINKS)
 
 
 def hybrid_cube_mesh(

@@ -11,7 +11,13 @@ from topologies.topology import Topology, check_count
 
 
 def pcie_tree(
-    chips: int, *, chips_per_switch: int, switches_per_root: int, tier: str = "scale_up", tier_root: str = "host"
+    chips: int,
+    *,
+    chips_per_switch: int,
+    switches_per_root: int,
+    nics_per_switch: int = 0,
+    tier: str = "scale_up",
+    tier_root: str = "host",
 ) -> Topology:
     """Chips 0 .. n-1 on PCIe switches ("switch", i), those on the root ports of hosts ("host", i).
 
@@ -20,6 +26,8 @@ def pcie_tree(
 
     Parameters
     ----------
+    nics_per_switch
+        NICs on each switch beside its chips, one link each: ("nic", i), in the order of the switches. A DGX-1 has 1.
     tier
         Of the PCIe links.
     tier_root
@@ -34,6 +42,7 @@ def pcie_tree(
     check_count(where, "chips", chips)
     check_count(where, "chips_per_switch", chips_per_switch)
     check_count(where, "switches_per_root", switches_per_root)
+    check_count(where, "nics_per_switch", nics_per_switch, least=0)
     graph = nx.Graph()
     graph.add_nodes_from(range(chips), kind="chip")
     switches = math.ceil(chips / chips_per_switch)
@@ -44,6 +53,9 @@ def pcie_tree(
         graph.add_edge(chip, ("switch", chip // chips_per_switch), tier=tier, count=1, derate=1.0)
     for i in range(switches):
         graph.add_edge(("switch", i), ("host", i // switches_per_root), tier=tier, count=1, derate=1.0)
+    for nic in range(switches * nics_per_switch):
+        graph.add_node(("nic", nic), kind="nic")
+        graph.add_edge(("nic", nic), ("switch", nic // nics_per_switch), tier=tier, count=1, derate=1.0)
     for a, b in itertools.combinations(range(hosts), 2):
         graph.add_edge(("host", a), ("host", b), tier=tier_root, count=1, derate=1.0)
     sizes = [min(chips_per_switch, chips - i * chips_per_switch) for i in range(switches)]

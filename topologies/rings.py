@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import NamedTuple
 
-from topologies.topology import Topology, TopologyError
+from topologies.ring_search import Arc, Budget, Path, all_rings, largest_set
+from topologies.topology import Topology, TopologyError, nearest
 
-#: Steps of search before it gives up rather than hang: a second or two. Eight chips wired all to all take 14,000.
-MOST_STEPS: Final = 500_000
 
-Ring = tuple[int, ...]
-Arc = tuple[int, int]
+class Relay(NamedTuple):
+    """One step of a ring that goes from chip `source` to chip `target` over the links and the memory of `through`."""
+
+    source: Hashable
+    through: Hashable
+    target: Hashable
+
+
+@dataclass(frozen=True, kw_only=True)
+class RingSet:
+    """Rings that run at once on links of their own.
+
+    Parameters
+    ----------
+    rings
+        The members in the order of each directed ring, from the first member on.
+    relays
+        For each ring, the steps that pass through a third chip, in the order of the ring.
+    """
+
+    rings: tuple[tuple[Hashable, ...], ...]
+    relays: tuple[tuple[Relay, ...], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.rings) != len(self.relays):
+            raise TopologyError(f"RingSet: {len(self.rings)} rings, but relays of {len(self.relays)}; one per ring.")
+
+    def __len__(self) -> int:
+        return len(self.rings)
+
+    @property
+    def relayed(self) -> tuple[bool, ...]:
+        """For each ring, whether it has a relayed step."""
+        return tuple(bool(steps) for steps in self.relays)
+
+    @property
+    def relayed_hops(self) -> tuple[int, ...]:
+        """For each ring, its relayed steps."""
+        return tuple(len(steps) for steps in self.relays)
 
 
 def ring_capacity(topology: Topology, members: Sequence[Hashable]) -> int:
@@ -25,9 +62,8 @@ def ring_capacity(topology: Topology, members: Sequence[Hashable]) -> int:
     Two chips: the links between them. Members on a common switch and nothing else: the fewest links of any of them to
     the switch. Otherwise only links between members count, and the number is the exact maximum.
 
-    Leaves out: relays through chips that are not members, and paths through hosts or several switches. It is 0 where
-    the members' own links hold no ring and a library falls back to such paths: chips 0..4 of a DGX-1 V100 hold none
-    (chip 4 is wired to chip 0 alone) but still reach the rate of about 1.65 links in measurements.
+    Leaves out: relays (see `rings_with_relays`), and paths through hosts or several switches. It is 0 where the
+    members' own links hold no ring and a library falls back to such paths.
 
     Raises
     ------
@@ -47,18 +83,88 @@ def edge_disjoint_rings(
     """
     chips = topology.endpoints if members is None else tuple(members)
     _check_members(topology, chips)
-    free = {
-        (i, j): topology.graph.edges[a, b]["count"]
-        for i, a in enumerate(chips)
-        for j, b in enumerate(chips)
-        if topology.graph.has_edge(a, b)
-    }
+    free = _free_links(topology, chips)
     if not free:
         return (chips,) * _links_to_common_switch(topology, chips)
-    if len(chips) == 2:  # one link is both steps of the ring: there and back
-        return (chips,) * int(free[0, 1])
-    rings = _largest_set(len(chips), free, _Budget(topology.name, len(chips)))
-    return tuple(tuple(chips[i] for i in ring) for ring in rings)
+    budget = Budget(topology.name, len(chips))
+    rings = largest_set(len(chips), free, all_rings(len(chips), free, budget), budget)
+    return tuple(tuple(chips[i] for i in ring.order) for ring in rings)
+
+
+def rings_with_relays(
+    topology: Topology, members: Sequence[Hashable] | None = None, *, through: Sequence[Hashable] | None = None
+) -> RingSet:
+    """Rings over `members`, and where their own links hold none, rings with steps relayed through one other chip.
+
+    A relayed step from a to b writes into the memory of a chip r that both are wired to, and b reads it from there: it
+    takes one direction of a link a - r and one of a link r - b. Only pairs that no link joins are relayed. All rings
+    have at most as many relayed steps as the ring with the fewest needs, and their number is the exact maximum.
+
+    Parameters
+    ----------
+    members
+        By default all end points.
+    through
+        Chips that may relay (processors never do); by default the members. NCCL trims all other chips from its picture
+        of a server, and what five chips of a DGX-1 reach agrees: two rings, where four could pass through the others.
+        Give `topology.endpoints` for a library that may use chips that take no part.
+
+    Returns
+    -------
+    Empty where there is no ring even so, as between chips 0 and 5 of a DGX-1 on their own.
+
+    Leaves out: relays through two chips or a host, and mixing: where there are direct rings, links that are left over
+    stay idle. A relayed ring is slower than a direct one on the same links, because its reads are (chips 0..4 of a
+    DGX-1 V100 hold two relayed rings and reach 37.2 GB/s, 18.6 a ring, where direct rings carry 22.5; NVIDIA/nccl
+    issues 819, for the read, and VIA-Research/vTrain@f8dda84, for the rates). By how much is not a matter of topology.
+
+    Raises
+    ------
+    TopologyError
+        As `ring_capacity`, or if one of `through` is not a chip of the topology.
+    """
+    chips = topology.endpoints if members is None else tuple(members)
+    direct = edge_disjoint_rings(topology, chips)
+    if direct:
+        return RingSet(rings=direct, relays=((),) * len(direct))
+    relaying = _relays(topology, chips if through is None else through)
+    vertices = (*chips, *(v for v in relaying if v not in chips))
+    allowed = [i for i, v in enumerate(vertices) if v in relaying]
+    free = _free_links(topology, vertices)
+    budget = Budget(topology.name, len(chips))
+    for relays in range(1, len(chips) + 1):
+        if rings := all_rings(len(chips), free, budget, through=allowed, relays=relays):
+            found = largest_set(len(chips), free, rings, budget)
+            return RingSet(
+                rings=tuple(tuple(chips[i] for i in ring.order) for ring in found),
+                relays=tuple(_relayed_steps(ring, vertices) for ring in found),
+            )
+    return RingSet(rings=(), relays=())
+
+
+def _relayed_steps(ring: Path, vertices: Sequence[Hashable]) -> tuple[Relay, ...]:
+    steps = zip(pairwise((*ring.order, ring.order[0])), ring.through, strict=True)
+    return tuple(Relay(vertices[a], vertices[relay], vertices[b]) for (a, b), relay in steps if relay >= 0)
+
+
+def _free_links(topology: Topology, vertices: Sequence[Hashable]) -> Mapping[Arc, int]:
+    return {
+        (i, j): topology.graph.edges[a, b]["count"]
+        for i, a in enumerate(vertices)
+        for j, b in enumerate(vertices)
+        if topology.graph.has_edge(a, b)
+    }
+
+
+def _relays(topology: Topology, through: Sequence[Hashable]) -> tuple[Hashable, ...]:
+    known = set(topology.vertices("chip"))
+    for vertex in through:
+        if vertex not in known and vertex not in topology.endpoints:
+            raise TopologyError(
+                f"Topology {topology.name!r}: {vertex!r} cannot relay; it is not a chip here."
+                f"{nearest(vertex, map(str, known))}"
+            )
+    return tuple(vertex for vertex in dict.fromkeys(through) if vertex in known)
 
 
 def _check_members(topology: Topology, chips: tuple[Hashable, ...]) -> None:
@@ -77,71 +183,3 @@ def _links_to_common_switch(topology: Topology, chips: tuple[Hashable, ...]) -> 
     graph = topology.graph
     shared = [v for v in graph[chips[0]] if graph.nodes[v]["kind"] == "switch" and all(v in graph[c] for c in chips)]
     return sum(min(graph.edges[chip, switch]["count"] for chip in chips) for switch in shared)
-
-
-class _Budget:
-    """Counts steps of a search and gives up, with a message, when there are too many."""
-
-    def __init__(self, topology: str, chips: int) -> None:
-        self.where = f"Topology {topology!r}: rings over {chips} chips"
-        self.left = MOST_STEPS
-
-    def spend(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise TopologyError(f"{self.where}: no answer after {MOST_STEPS} steps of search. Ask for fewer members.")
-
-
-def _all_rings(chips: int, free: dict[Arc, int], budget: _Budget) -> list[Ring]:
-    """Every directed ring over all chips, each from chip 0, in lexical order."""
-    after = [[j for j in range(chips) if (i, j) in free] for i in range(chips)]
-    rings: list[Ring] = []
-    paths: list[Ring] = [(0,)]
-    while paths:
-        budget.spend()
-        path = paths.pop()
-        if len(path) == chips:
-            if (path[-1], path[0]) in free:
-                rings.append(path)
-        else:
-            paths.extend((*path, chip) for chip in reversed(after[path[-1]]) if chip not in path)
-    return rings
-
-
-def _largest_set(chips: int, free: dict[Arc, int], budget: _Budget) -> list[Ring]:
-    """Backtracking over rings in lexical order (a ring may repeat), from the most the links could hold downwards."""
-    rings = _all_rings(chips, free, budget)
-    arcs = [tuple(pairwise((*ring, ring[0]))) for ring in rings]
-    left = dict(free)
-
-    def hold(wanted: int, candidates: list[int]) -> bool:
-        # Every ring leaves and enters every chip once: each chip needs that many free links that are on a candidate.
-        usable = {arc for i in candidates for arc in arcs[i]}
-        out, into = [0] * chips, [0] * chips
-        for a, b in usable:
-            out[a] += left[a, b]
-            into[b] += left[a, b]
-        return min(out) >= wanted and min(into) >= wanted
-
-    def find(wanted: int, candidates: list[int]) -> list[int] | None:
-        if wanted == 0:
-            return []
-        if not hold(wanted, candidates):
-            return None
-        for k, i in enumerate(candidates):
-            budget.spend()
-            for arc in arcs[i]:
-                left[arc] -= 1
-            rest = [j for j in candidates[k:] if all(left[arc] for arc in arcs[j])]
-            found = find(wanted - 1, rest)
-            for arc in arcs[i]:
-                left[arc] += 1
-            if found is not None:
-                return [i, *found]
-        return None
-
-    degree = [sum(count for (a, _), count in free.items() if a == chip) for chip in range(chips)]
-    for wanted in range(min(degree), 0, -1):
-        if (found := find(wanted, list(range(len(rings))))) is not None:
-            return [rings[i] for i in found]
-    return []

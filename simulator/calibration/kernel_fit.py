@@ -16,9 +16,8 @@ import numpy as np
 
 from hwmodels.chip import LINEAGES
 
-from ..kernels.kernel_constants import KernelConstants, KernelSpec, key_of
+from ..kernels.kernel_constants import KernelConstants, KernelSpec, Owners, key_of
 from ..kernels.optable import Floats
-from ..kernels.settings import Settings
 from .weights import group_weight
 
 #: Scale of an ordinary residual of a kernel row, and beyond which a row loses weight.
@@ -47,7 +46,7 @@ class _Column:
     rows: np.ndarray  # bool (rows,)
 
 
-def _columns(specs: Mapping[str, KernelSpec], settings: Settings, weight: Floats) -> list[_Column]:
+def _columns(specs: Mapping[str, KernelSpec], settings: Owners, weight: Floats) -> list[_Column]:
     columns = []
     used = weight > 0
     for spec in specs.values():
@@ -92,19 +91,20 @@ def _precision(columns: Sequence[_Column], specs: Mapping[str, KernelSpec]) -> n
 def fit_kernels(
     seconds: Callable[[Values], Floats],
     specs: Mapping[str, KernelSpec],
-    settings: Settings,
+    settings: Owners,
     measured_s: Floats,
     groups: Sequence[object],
     *,
     weight: Floats | None = None,
     start: KernelConstants | None = None,
+    outlier: float = OUTLIER,
     max_steps: int = 40,
     tolerance: float = 1e-4,
 ) -> KernelFit:
     """Fit every deviation that the rows with weight touch.
 
     ``seconds`` prices all rows from constants gathered to rows (name -> shape (rows,)); ``groups`` labels rows that are
-    alike: a group of n rows counts as much as sqrt(n) independent ones would.
+    alike: a group of n rows counts as much as sqrt(n) independent ones would. Beyond ``outlier`` a row loses weight.
     """
     included = np.ones(settings.rows) if weight is None else np.asarray(weight, dtype=float)
     base = included * group_weight(groups, included) / NOISE**2
@@ -128,7 +128,7 @@ def fit_kernels(
         return np.asarray(np.log(seconds(value)) - target)
 
     def cost(r: Floats, point: Floats) -> float:
-        return float(np.sum(base * OUTLIER**2 * np.log1p((r / OUTLIER) ** 2)) + point @ prior @ point)
+        return float(np.sum(base * outlier**2 * np.log1p((r / outlier) ** 2)) + point @ prior @ point)
 
     value, logs = values(x)
     r = residual(value)
@@ -142,7 +142,7 @@ def fit_kernels(
             slope = (residual({**value, name: np.exp(moved)}) - r) / (moved - here)
             for i in by_name[name]:
                 jacobian[columns[i].rows, i] = slope[columns[i].rows]
-        w = base / (1.0 + (r / OUTLIER) ** 2)
+        w = base / (1.0 + (r / outlier) ** 2)
         normal = (jacobian * w[:, None]).T @ jacobian + prior
         gradient = (jacobian * w[:, None]).T @ r + prior @ x
         improved = False

@@ -1,8 +1,8 @@
-"""What communication costs: one file per algorithm, arrays in, arrays out."""
+"""What communication costs: arrays in, arrays out.
 
-from .fabric import Fabric, Group
-from .hierarchical import all_gather_s, all_reduce_s
-from .point_to_point import send_s
-from .ring import ring_all_reduce_s
-
-__all__ = ["Fabric", "Group", "all_gather_s", "all_reduce_s", "ring_all_reduce_s", "send_s"]
+Two views of it, which meet in no module. *Algorithms*, one file each: who sends how many bytes to whom in which round
+(`rounds`), for a network to carry, and the closed form of the same; `algorithms.ALGORITHMS` lists them. *Libraries*:
+what a collective takes as a communication library runs it on known wires (`library_cost`), with constants fitted on
+measured collectives; steps and measured rows are priced by it. Beside them stand exchanges that are no collectives:
+parameter servers, reduction in the network, compressed and sparse gradients, transports, fusion of small messages.
+"""

@@ -12,17 +12,38 @@ lineage the deviations are a random walk.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from hwmodels.chip import LINEAGES
 
-from .optable import Floats
-from .settings import LEVELS, Settings
+from .optable import Floats, Ints
+
+
+class Owners(Protocol):
+    """Rows that share constants: the distinct cases, which of them each row is, and whose constants each case uses.
+
+    `kernels.settings.Settings` for kernels, `collectives.exchange.Exchanges` for collectives.
+    """
+
+    @property
+    def distinct(self) -> Sized:
+        """The distinct cases."""
+
+    @property
+    def row(self) -> Ints:
+        """Which of them each row is; shape (rows,)."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+
+    def owners(self, level: str) -> tuple[str, ...]:
+        """Whose constants the distinct cases use at a level; shape (distinct,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +64,8 @@ class KernelSpec:
         if not 0.0 < self.low <= self.prior <= self.high:
             raise ValueError(f"KernelSpec {self.name!r}: needs 0 < low <= prior <= high.")
         for level, spread in self.levels.items():
-            if level not in LEVELS or spread <= 0.0:
-                raise ValueError(f"KernelSpec {self.name!r}: level {level!r}; one of {', '.join(LEVELS)}, spread > 0.")
+            if spread <= 0.0:
+                raise ValueError(f"KernelSpec {self.name!r}: level {level!r} has spread {spread!r}; above 0.")
 
 
 def key_of(name: str, level: str = "", owner: str = "") -> str:
@@ -79,7 +100,7 @@ class KernelConstants:
                 found.setdefault(name, []).append(rest)
         return {name: tuple(owners) for name, owners in found.items()}
 
-    def value(self, name: str, settings: Settings) -> Floats:
+    def value(self, name: str, settings: Owners) -> Floats:
         """Value of a constant in every distinct setting, shape (distinct,)."""
         spec = self.specs[name]
         log_value = np.full(len(settings.distinct), math.log(spec.prior) + self.deviations.get(name, 0.0))
@@ -90,7 +111,7 @@ class KernelConstants:
                 log_value[i] += self.deviations.get(key_of(name, level, owner), 0.0)
         return np.asarray(np.clip(np.exp(log_value), spec.low, spec.high))
 
-    def rows(self, settings: Settings, names: Iterable[str] | None = None) -> dict[str, Floats]:
+    def rows(self, settings: Owners, names: Iterable[str] | None = None) -> dict[str, Floats]:
         """Values of all constants, gathered to rows: name -> shape (rows,)."""
         chosen: Final = tuple(self.specs) if names is None else tuple(names)
         return {name: self.value(name, settings)[settings.row] for name in chosen}

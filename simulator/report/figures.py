@@ -6,11 +6,14 @@ No WebGL, no template, no random ids: the same report gives the same figures.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ..collective_curve import CollectiveCurve
 from ..plan_report import PlanReport
 from ..stepspec import PARTS
+from .collective_text import size_word
 from .text import PART_WORDS
 
 Figure = dict[str, Any]
@@ -234,5 +237,71 @@ def roofline(layers: Sequence[Mapping[str, Any]], peak_word: str) -> Figure:
         "layout": _layout(
             xaxis=_axis("arithmetic intensity [FLOP/B]", type="log", dtick="D2"),
             yaxis=_axis("rate [TFLOP/s]", type="log", dtick="D2"),
+        ),
+    }
+
+
+def collective_curve(curve: CollectiveCurve) -> Figure:
+    """Time with its 80 % interval, and bus bandwidth, over the size of the tensor; logarithmic axes, a line for each
+    number of ranks."""
+    data: list[dict[str, Any]] = []
+    for i, line in enumerate(curve.lines):
+        colour, name = MEMORY_COLOURS[i % len(MEMORY_COLOURS)], f"{line.ranks:,} ranks"
+        size = [p.message_byte for p in line.points]
+        look = {
+            "type": "scatter", "mode": "lines+markers", "name": name, "legendgroup": name, "x": size,
+            "text": [size_word(s) for s in size],
+            "line": {"color": colour, "width": 2},
+            "marker": {"color": colour, "size": 7, "symbol": _SYMBOLS[i // len(MEMORY_COLOURS) % len(_SYMBOLS)]},
+            "customdata": [[p.choice, p.limit, 100 * p.wire_share] for p in line.points],
+        }  # fmt: skip
+        told = "%{customdata[0]}<br>limited by %{customdata[1]}, %{customdata[2]:.3g} % of the wire<extra></extra>"
+        known = [p for p in line.points if p.low_s is not None and p.high_s is not None]
+        if known:
+            around = [*known, *reversed(known)]
+            data.append(
+                {
+                    "type": "scatter", "mode": "lines", "name": f"{name}, 80 %", "legendgroup": name,
+                    "showlegend": False, "hoverinfo": "skip", "fill": "toself", "opacity": 0.2, "fillcolor": colour,
+                    "line": {"width": 0, "color": colour}, "x": [p.message_byte for p in around],
+                    "y": [p.high_s for p in known] + [p.low_s for p in reversed(known)],
+                }
+            )  # fmt: skip
+        data.append(
+            {
+                **look,
+                "y": [p.seconds for p in line.points],
+                "hovertemplate": f"{name}, %{{text}}: %{{y:.4g}} s<br>{told}",
+            }
+        )
+        data.append(
+            {
+                **look,
+                "xaxis": "x2",
+                "yaxis": "y2",
+                "showlegend": False,
+                "y": [p.bus_byte_per_s / 1e9 for p in line.points],
+                "hovertemplate": f"{name}, %{{text}}: %{{y:.4g}} GB/s<br>{told}",
+            }
+        )
+        if curve.question.flows:
+            data.append(
+                {
+                    **look, "mode": "lines", "name": f"{name} as flows", "y": [p.flow_s for p in line.points],
+                    "line": {"color": colour, "width": 1, "dash": "dot"},
+                    "customdata": [html.escape(p.flow_algorithm) for p in line.points],
+                    "hovertemplate": f"{name} as flows, %{{text}}: %{{y:.4g}} s<br>%{{customdata}}<extra></extra>",
+                }
+            )  # fmt: skip
+    shown = curve.question.message_byte[:: math.ceil(len(curve.question.message_byte) / 5)]
+    sizes = {"type": "log", "tickvals": list(shown), "ticktext": [size_word(size) for size in shown]}
+    return {
+        "data": data,
+        "layout": _layout(
+            height=460,
+            xaxis=_axis("size", domain=[0, 0.44], **sizes),
+            yaxis=_axis("time [s]", type="log", exponentformat="power"),
+            xaxis2=_axis("size", domain=[0.56, 1], anchor="y2", **sizes),
+            yaxis2=_axis("bus bandwidth [GB/s]", type="log", anchor="x2", exponentformat="power"),
         ),
     }

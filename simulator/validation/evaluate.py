@@ -12,6 +12,7 @@ from ..analytic import evaluate
 from ..constants import Constants
 from ..kernels.optable import Floats
 from ..lowering import Context, Lowered, join, lower
+from ..traffic import Traffic, traffic_of
 from .rows import RunJob
 
 #: Workload families are lowered apart: their block counts differ by a factor of twenty.
@@ -20,22 +21,22 @@ _FAMILIES: Final = ("transformer", "convnet")
 
 @dataclass(frozen=True, kw_only=True)
 class JobTable:
-    """Lowered jobs; ``parts`` pairs the positions of jobs in the given order with their lowered form."""
+    """Lowered jobs; ``parts`` has the positions of jobs in the given order, their lowered form and its messages."""
 
     size: int
-    parts: tuple[tuple[np.ndarray, Lowered], ...]
+    parts: tuple[tuple[np.ndarray, Lowered, Traffic], ...]
 
     def step_s(self, constants: Constants) -> Floats:
         """Step time of every job, shape (jobs,) [s]."""
         result = np.zeros(self.size)
-        for positions, lowered in self.parts:
-            result[positions] = evaluate(lowered, constants).total_s
+        for positions, lowered, traffic in self.parts:
+            result[positions] = evaluate(lowered, constants, traffic).total_s
         return result
 
 
 def job_table(jobs: Sequence[RunJob]) -> JobTable:
     """Lower jobs; those of one context and workload share their shapes."""
-    parts: list[tuple[np.ndarray, Lowered]] = []
+    parts: list[tuple[np.ndarray, Lowered, Traffic]] = []
     for family in _FAMILIES:
         groups: dict[tuple[int, Context, bool], list[int]] = {}
         for position, job in enumerate(jobs):
@@ -58,5 +59,6 @@ def job_table(jobs: Sequence[RunJob]) -> JobTable:
                 )
             )
             order += positions
-        parts.append((np.array(order), join(lowered)))
+        joined = join(lowered)
+        parts.append((np.array(order), joined, traffic_of(joined)))
     return JobTable(size=len(jobs), parts=tuple(parts))

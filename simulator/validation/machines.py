@@ -47,7 +47,8 @@ def server_for(chip: str) -> Server:
     A chip that no server names is a card in a PCIe tree of its own generation, by the rate of its slot or its year.
     """
     generic = {id for _, id in _CARD_SERVERS}
-    own = [s for s in map(hardware.server, hardware.server_ids()) if s.chip == chip and s.id not in generic]
+    every = map(hardware.server, hardware.server_ids())
+    own = [s for s in every if s.chip == chip and s.id not in generic and not s.one_machine]
     if own:
         return max(own, key=lambda s: s.nics * hardware.link(s.nic_link).bandwidth_byte_per_s if s.nics else 0.0)
     facts = hardware.chip(chip)
@@ -70,7 +71,7 @@ def cluster_for(*, chip: str, chips_per_server: int, chips: int, inside: str, ou
         server = replace(server, scale_up="pcie_tree", scale_up_link="pcie4-x16", scale_up_links_per_chip=1)
     if server.scale_up == "torus" and chip.startswith("tpu"):
         return build_cluster(
-            id="tpu", name="TPU slice", server=server, servers=1024, out_fabric="ici", network="torus",
+            id="tpu", name="TPU slice", server=server, servers=100_000, out_fabric="ici", network="torus",
             out_byte_per_s=torus_out_byte_per_s(server),
         )  # fmt: skip
     gbit, fabric = _network(server, count, outside or f" {source}", inside)

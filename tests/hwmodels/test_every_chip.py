@@ -77,7 +77,8 @@ FP32_LANES = {
     "haswell": 16, "broadwell": 16, "skylake": 32,
 }  # fmt: skip
 FP32_LANES_OF_TWO_DIES = {"pascal": {True: 64, False: 128}, "ampere": {True: 64, False: 128}}
-FP32_LANES_OF_CHIP = {"xeon-phi-7250": 32, "xeon-phi-7295": 64}  # the latter chains four multiply-adds
+# The last of them chains four multiply-adds.
+FP32_LANES_OF_CHIP = {"xeon-phi-7230": 32, "xeon-phi-7250": 32, "xeon-phi-7295": 64}
 FP16_LANES_WITHOUT_FP32 = {"gc2": 32, "gc200": 64, "bow": 64, "wse-1": 4, "wse-2": 4, "wse-3": 8}
 # fp32 on vector units where matrix units are faster.
 FP32_VECTOR_LANES = {"cdna": 64, "cdna2": 64}

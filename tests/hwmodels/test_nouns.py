@@ -8,10 +8,10 @@ import pytest
 
 from hwmodels import catalog
 from hwmodels.chip import ARCHITECTURES, Chip, ChipError
-from hwmodels.datafile import DataFileError
+from hwmodels.datafile import DataFileError, parse_toml
 from hwmodels.link import Link, LinkError
 from hwmodels.price import COLUMNS, Price, PriceError, read_prices
-from hwmodels.server import Server, ServerError
+from hwmodels.server import Server, ServerError, Wafer, read_server
 
 CHIP: dict[str, Any] = {
     "id": "toy",
@@ -138,6 +138,95 @@ def test_link_that_cannot_be_is_refused(field: str, value: object, message: str)
 def test_server_that_cannot_be_is_refused(field: str, value: object, message: str) -> None:
     with pytest.raises(ServerError, match=message):
         Server(**SERVER | {field: value})
+
+
+SWITCHED = SERVER | {"scale_up": "nvswitch", "cube_mesh_links": (), "chips": 4, "switches": 2}
+MESH = SERVER | {"scale_up": "mesh", "cube_mesh_links": (), "mesh_links": ((0, 1, 1), (1, 2, 1))}
+TREE = SERVER | {"scale_up": "pcie_tree", "cube_mesh_links": ()}
+WAFER = SERVER | {
+    "scale_up": "wafer", "cube_mesh_links": (), "chips": 1, "scale_up_links_per_chip": 0,
+    "wafer": Wafer(core_rows=9, core_columns=9, reticle_rows=3, reticle_columns=3, link="toy"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "message"),
+    [
+        (SWITCHED, {"switches": 0}, "switches is 0; at least 1 with scale_up 'nvswitch'"),
+        (SWITCHED, {"switches": 3}, "3 switches on 1 boards cannot each have one of the 2 links of a chip"),
+        (SWITCHED, {"switch_boards": 2}, "switch_boards is 2 and trunk_links is 0; 1 and 0, or 2 and at least 1"),
+        (SWITCHED, {"switch_boards": 2, "trunk_links": 1, "chips": 3}, "even number of chips"),
+        (MESH, {"mesh_links": ()}, "mesh_links goes with scale_up 'mesh'"),
+        (MESH, {"mesh_links": ((0, 1, 2), (1, 2, 1))}, r"mesh_links gives the chips \[2, 3, 1\] links"),
+        (MESH, {"mesh_links": ((0, 1, 1),)}, r"mesh_links gives the chips \[1, 1, 0\] links"),
+        (TREE, {"mesh_links": ((0, 1, 1),)}, "mesh_links goes with scale_up 'mesh'"),
+        (TREE, {"chips_per_switch": 2}, "chips_per_switch and switches_per_root are 2 and 0; both at least 1"),
+        (SWITCHED, {"chips_per_switch": 2, "switches_per_root": 1}, "with scale_up 'pcie_tree', only"),
+        (TREE, {"torus_dims": (3,)}, r"torus_dims is \[3\]; goes with scale_up 'torus'"),
+        (TREE | {"scale_up": "torus"}, {"torus_dims": (2, 2)}, "multiplies to chips = 3"),
+        (WAFER, {"wafer": None}, "a wafer table goes with scale_up 'wafer'"),
+        (WAFER, {"chips": 2}, "a wafer table goes with scale_up 'wafer' and chips = 1"),
+        (TREE, {"wafer": WAFER["wafer"]}, "a wafer table goes with scale_up 'wafer'"),
+        (TREE, {"sockets": 0}, "sockets is 0; at least 1"),
+        (TREE, {"host_links_per_chip": 0}, "host_links_per_chip is 0; at least 1"),
+        (TREE, {"socket_link": "toy"}, "socket_link is 'toy', but there is 1 socket"),
+    ],
+)
+def test_server_whose_wires_cannot_be_is_refused(base: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+    assert Server(**base)
+    with pytest.raises(ServerError, match=message):
+        Server(**base | changes)
+
+
+def test_more_reticles_than_cores_are_refused() -> None:
+    with pytest.raises(ServerError, match="reticle_rows is 10; from 1 to core_rows = 9"):
+        Wafer(core_rows=9, core_columns=9, reticle_rows=10, reticle_columns=3, link="toy")
+
+
+def test_problems_of_a_server_file_are_said_together_with_their_lines() -> None:
+    text = """schema = 1
+id = "box"
+name = "Box"
+chip = "toy"
+status = "provisional"
+one_machine = "yes"
+chips = { value = 4, unit = "1", source = "s", locator = "l" }
+
+[scale_up]
+shape = "pcie_tree"
+link = "toy"
+links_per_chip = { value = 1, unit = "1", source = "s", locator = "l" }
+switches = { value = 2, unit = "1", source = "s", locator = "l" }
+
+[scale_up.torus]
+dims = [2, 0]
+
+[scale_up.mesh]
+links = [[0, 1]]
+
+[scale_out]
+nics = { value = 0, unit = "1", source = "s", locator = "l" }
+
+[host]
+cores = { value = 4, unit = "1", source = "s", locator = "l" }
+power = { value = 100, unit = "W", source = "s", locator = "l" }
+socket_lnk = "toy"
+
+[sources.s]
+title = "t"
+where = "w"
+kind = "vendor"
+"""
+    with pytest.raises(DataFileError) as refusal:
+        read_server(parse_toml(text, name="box.toml"))
+    for expected in (
+        "box.toml:6: one_machine: is 'yes'; true or false.",
+        "box.toml:13: scale_up.switches: goes with shape fully_connected or nvswitch, only.",
+        "box.toml:16: scale_up.torus.dims: a list of whole numbers, at least 1 each, is needed.",
+        "box.toml:19: scale_up.mesh.links: a list of [chip, chip, links] is needed.",
+    ):
+        assert expected in refusal.value.problems
+    assert any(line.startswith("box.toml:27: host.socket_lnk: ") for line in refusal.value.problems)
 
 
 @pytest.mark.parametrize("noun", [Chip(**CHIP), Link(**LINK), Server(**SERVER)], ids=["chip", "link", "server"])

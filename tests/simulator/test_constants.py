@@ -42,7 +42,7 @@ def test_a_constant_is_used_by_the_simulator(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "owner", "key"),
     [("call_s", "", "call_s"), ("matrix_fraction", "volta", "chip:volta:matrix_fraction"),
-     ("host_scale", "nanotron", "stack:nanotron:host_scale"), ("efficiency", "roce", "fabric:roce:efficiency")],
+     ("host_scale", "nanotron", "stack:nanotron:host_scale"), ("wire_scale", "roce", "fabric:roce:wire_scale")],
 )  # fmt: skip
 def test_a_key_names_scope_owner_and_constant(name: str, owner: str, key: str) -> None:
     assert key_of(name, owner) == key

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from simulator.cluster import system
+from simulator.collectives.library_constants import library_constants
+from simulator.collectives.library_point_to_point import slower
+from simulator.collectives.library_specs import SPECS as LIBRARY_SPECS
 from simulator.constants import SPECS, Constants, key_of
+from simulator.kernels.kernel_constants import KernelConstants
 from simulator.lowering import Context, Lowered, join, lower
 from simulator.parallelism import Parallelism
 from simulator.priced_rows import storage_word
-from simulator.pricing import Durations, gradient_byte_of, network_of, price, product_fraction, ticks
+from simulator.pricing import Durations, price, product_fraction, ticks
 from simulator.stack import Stack, stack
+from simulator.traffic import gradient_byte_of, traffic_of
 from workloads.optimizer import optimizer
 from workloads.precision import recipe
 from workloads.transformer import transformer
@@ -21,17 +27,38 @@ from workloads.workload import Workload
 
 TP_BYTE = 2.0 * 1024 * 1024  # one sequence's activations in bf16
 OUT_BYTE_PER_S, UP_BYTE_PER_S = 200e9, 300e9
-#: Wires of exactly their nominal rate and no latency, so that a volume law can be checked by hand.
-IDEAL = Constants(
-    values={
-        "call_s": 1e-300, key_of("efficiency", "nvlink3-switch"): 1.0, key_of("efficiency", "infiniband-hdr"): 1.0,
-        key_of("latency_scale", "nvlink3-switch"): 1e-300, key_of("latency_scale", "infiniband-hdr"): 1e-300,
-    }
-)  # fmt: skip
+
+
+def running_ring(*rates: float) -> float:
+    """Rate of a ring over wires of two rates [B/s]: the slower's, a little less where both are alike."""
+    return float(slower(*map(np.array, rates)))
+
+
+#: A step that adds nothing to what the library takes.
+IDEAL = Constants(values={"call_s": 1e-300})
+#: What an ideal library has of a constant; shares and rates as given, nothing of all else. Its trees and switches are
+#: useless, so that rings run, whose volume is known by hand.
+IDEAL_VALUES = {
+    "bulk_share": 1.0, "fast_share": 1.0, "pair_share": 1.0, "exchange_share": 1.0, "out_share": 1.0,
+    "tree_out_share": 1.0, "switch_tree_share": 1.0, "tree_share": 1e-12, "switch_share": 1e-12,
+    "small_channel_byte_per_s": 1e30, "large_channel_byte_per_s": 1e30,
+}  # fmt: skip
+
+
+def ideal_library(**values: float) -> KernelConstants:
+    """A library that drives wires at exactly their nominal rate and starts at once, but for what is told."""
+    known = dict.fromkeys(LIBRARY_SPECS, 1e-300) | IDEAL_VALUES | values
+    specs = {name: replace(spec, prior=v, low=v, high=v) for name, spec in LIBRARY_SPECS.items() for v in [known[name]]}
+    return KernelConstants(specs=specs)
+
+
+@pytest.fixture(autouse=True)
+def nominal_wires(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.traffic.library_constants", ideal_library)
 
 
 def gpt(*, tied: bool = True, **changes: int) -> Workload:
-    sizes = {"layers": 8, "hidden": 1024, "heads": 16, "vocab": 51200, "seq_len": 1024} | changes
+    sizes: dict[str, Any] = {"layers": 8, "hidden": 1024, "heads": 16, "vocab": 51200, "seq_len": 1024} | changes
     return transformer(name="gpt small", tied_embeddings=tied, **sizes)
 
 
@@ -118,14 +145,14 @@ def test_overlapped_exchange_leaves_the_share_that_nothing_hides() -> None:
 
 def test_compute_hides_no_more_than_its_own_length() -> None:
     # Wires a thousand times slower: nearly all of the exchange is left, but for what one block's compute covers.
-    slow = Constants(values={**IDEAL.values, key_of("efficiency", "nvlink3-switch"): 1e-3})
+    slow = Constants(values={**IDEAL.values, key_of("wire_scale", "nvlink3-switch"): 1e3})
     alone, over = (priced(strategy(tp=4), constants=slow, tensor_overlap=o) for o in (False, True))
     hidden = alone.forward_tensor_s - over.forward_tensor_s
     assert hidden[0, 1] == pytest.approx(alone.forward_s[0, 1])
 
 
 def test_compute_hides_tensor_and_context_exchange_one_at_a_time() -> None:
-    slow = Constants(values={**IDEAL.values, key_of("efficiency", "nvlink3-switch"): 1e-3})
+    slow = Constants(values={**IDEAL.values, key_of("wire_scale", "nvlink3-switch"): 1e3})
     alone, over = (priced(strategy(tp=2, cp=2), constants=slow, tensor_overlap=o) for o in (False, True))
     # Context exchange hides under compute in both; overlapping tensor exchange takes that cover away.
     assert over.forward_tensor_s[0, 1] == pytest.approx(alone.forward_tensor_s[0, 1])
@@ -143,7 +170,7 @@ def test_context_parallel_ranks_exchange_keys_and_values_once_forward_and_twice_
 def test_gradients_move_their_volume_after_the_passes() -> None:
     workload = gpt()
     durations = priced(strategy(dp=8), strategy(dp=16))
-    for row, (ranks, rate) in enumerate(((8, UP_BYTE_PER_S), (16, OUT_BYTE_PER_S))):
+    for row, (ranks, rate) in enumerate(((8, UP_BYTE_PER_S), (16, running_ring(UP_BYTE_PER_S, OUT_BYTE_PER_S)))):
         expected = 2 * (ranks - 1) / ranks * workload.parameters * 2.0 / rate
         assert durations.reduce_after_s[row, 0] == pytest.approx(expected)
 
@@ -238,7 +265,7 @@ def test_sharding_inside_a_server_never_gathers_over_the_network() -> None:
     durations = priced(near, far, shard_ranks=(8, 0))
     gathered = gpt().layers[1].parameters * 2.0
     assert durations.gather_s[0, 1] == pytest.approx(7 / 8 * gathered / UP_BYTE_PER_S)
-    assert durations.gather_s[1, 1] == pytest.approx(63 / 64 * gathered / OUT_BYTE_PER_S)
+    assert durations.gather_s[1, 1] == pytest.approx(63 / 64 * gathered / running_ring(UP_BYTE_PER_S, OUT_BYTE_PER_S))
 
 
 def test_pipelines_do_not_gather_parameters_block_by_block() -> None:
@@ -303,13 +330,70 @@ def test_attention_stays_out_of_fp8() -> None:
 
 
 def test_a_stack_that_drives_few_cards_has_their_share_of_the_network() -> None:
-    all_cards, one = (network_of((context(network_cards=n),), IDEAL) for n in (0, 1))
+    all_cards, one = (priced(strategy(dp=64), network_cards=n).reduce_after_s[0, 0] for n in (0, 1))
     cards = system("selene").cluster.network_cards
-    assert one.out_byte_per_s[0] == pytest.approx(all_cards.out_byte_per_s[0] / cards)
-    assert one.network_cards[0] == 1.0
+    assert cards == 8
+    rates = [running_ring(UP_BYTE_PER_S, OUT_BYTE_PER_S / n) for n in (1, cards)]
+    assert rates[1] == pytest.approx(OUT_BYTE_PER_S / cards)
+    assert one == pytest.approx(rates[0] / rates[1] * all_cards)
 
 
-def test_jobs_priced_together_cost_what_they_cost_alone() -> None:
+@pytest.mark.parametrize(
+    ("fabric", "inside", "outside"),
+    [("nvlink3-switch", 3.0, 1.0), ("infiniband-hdr", 1.0, 3.0), ("nvlink4-switch", 1.0, 1.0)],
+)
+def test_messages_are_scaled_with_the_wires_their_group_needs(fabric: str, inside: float, outside: float) -> None:
+    near, far = strategy(dp=8), strategy(dp=16)
+    plain = priced(near, far).reduce_after_s[:, 0]
+    scaled = priced(near, far, constants=Constants(values={**IDEAL.values, key_of("wire_scale", fabric): 3.0}))
+    assert scaled.reduce_after_s[:, 0] == pytest.approx(plain * [inside, outside])
+
+
+def test_a_stacks_exchanges_are_scaled_on_all_wires_and_what_a_call_adds_is_not() -> None:
+    layouts = strategy(dp=8), strategy(dp=16), strategy(tp=4, pp=2)
+    plain = priced(*layouts)
+    own = Constants(values={"call_s": 1e-4, key_of("exchange_scale", software().id): 2.0})
+    scaled = priced(*layouts, constants=own)
+    assert scaled.reduce_after_s[:2, 0] == pytest.approx(1e-4 + 2.0 * plain.reduce_after_s[:2, 0])
+    assert scaled.send_s[2] == pytest.approx(1e-4 + 2.0 * plain.send_s[2])
+    # Two all-reduces of a block; nothing where nothing is sent.
+    assert scaled.forward_tensor_s[2, 1] == pytest.approx(2e-4 + 2.0 * plain.forward_tensor_s[2, 1])
+    assert not scaled.reduce_after_s[2].any()
+    assert not scaled.forward_tensor_s[:2].any()
+
+
+def test_what_the_library_takes_to_start_is_paid_by_every_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts = strategy(dp=8), strategy(dp=8, sharding="zero1"), strategy(pp=2)
+    plain = priced(*layouts)
+    monkeypatch.setattr(
+        "simulator.traffic.library_constants",
+        lambda: ideal_library(bulk_base_s=1e-3, fast_base_s=1e-3, fast_share=1e-9, send_base_s=1e-3),
+    )
+    late = priced(*layouts)
+    assert late.reduce_after_s[:2, 0] == pytest.approx(1e-3 + plain.reduce_after_s[:2, 0])
+    assert late.update_gather_s[1, 0] == pytest.approx(1e-3 + plain.update_gather_s[1, 0])
+    assert late.send_s[2] == pytest.approx(1e-3 + plain.send_s[2])
+
+
+def test_a_library_takes_a_tree_where_it_beats_the_ring(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two servers: a ring sends 2 x 15/16 of the message through the cards, a tree sends it once each way.
+    byte = gpt().parameters * 2.0
+    ring_s = 2 * 15 / 16 * byte / running_ring(UP_BYTE_PER_S, OUT_BYTE_PER_S)
+    assert priced(strategy(dp=16)).reduce_after_s[0, 0] == pytest.approx(ring_s)
+    monkeypatch.setattr("simulator.traffic.library_constants", lambda: ideal_library(tree_share=2.0))
+    assert priced(strategy(dp=16)).reduce_after_s[0, 0] == pytest.approx(byte / OUT_BYTE_PER_S)
+
+
+def test_messages_priced_beforehand_are_priced_the_same() -> None:
+    lowered = lower(gpt(), context(), [strategy(tp=4, dp=4, pp=2), strategy(dp=16, sharding="zero3")])
+    own = Constants(values={"call_s": 2e-5, key_of("exchange_scale", software().id): 1.5})
+    at_once, reused = price(lowered, own), price(lowered, own, traffic_of(lowered))
+    for name in Durations.__dataclass_fields__:
+        assert np.array_equal(getattr(at_once, name), getattr(reused, name)), name
+
+
+def test_jobs_priced_together_cost_what_they_cost_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.traffic.library_constants", library_constants)
     other = replace(context(), cluster=system("dgx1-v100").cluster, recipe=recipe("fp16_mixed"))
     parts: list[Lowered] = [
         lower(gpt(), context(), [strategy(tp=2, dp=4), strategy(pp=4)]),

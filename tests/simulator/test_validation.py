@@ -117,6 +117,21 @@ def test_nothing_but_the_configuration_changes_a_prediction(
     assert all(line["status"] == "predicted" for line in after)
 
 
+@pytest.mark.parametrize(
+    ("chip", "inside", "software"),
+    [("TPU v4", "", "MaxText (JAX)"), ("TPUv5p", "", "MaxText (JAX)"), ("A100", "NVLink3/NVSwitch", "Megatron-LM"),
+     ("MI300X", "", "Megatron-LM"), ("Trainium", "", "NeuronX")],
+)  # fmt: skip
+@pytest.mark.parametrize("chips", ["6144", "65536"])
+def test_a_row_with_more_chips_than_any_machine_we_know_is_priced_all_the_same(
+    chip: str, inside: str, software: str, chips: str
+) -> None:
+    # The machine was there: a row that counts more chips than we thought must not stop the table.
+    run = {"chip": chip, "chip_memory_gb": "", "intra_node_link": inside, "chips_per_node": "", "software": software}
+    whole = {"num_chips": chips, "global_batch": chips, "micro_batch": "1", "tp": "1", "pp": "1", "dp": chips}
+    assert 0.0 < job_table([job(**run, **whole, sharding="fsdp")]).step_s(Constants())[0] < np.inf
+
+
 def test_a_rows_number_is_copied_and_changes_nothing_else(
     sample: list[Row], untouched: list[Row], tmp_path: Path
 ) -> None:
@@ -460,7 +475,7 @@ def planted(shipped: Table) -> tuple[Table, Constants]:
     truth = Constants(
         values={
             "chip:ampere:matrix_fraction": 0.60, "stack:megatron-deepspeed:compute_scale": 1.25, "call_s": 1e-5,
-            "stack:megatron-deepspeed:exchange_scale": 1.6, "fabric:nvlink3-switch:efficiency": 0.5,
+            "stack:megatron-deepspeed:exchange_scale": 1.6, "fabric:nvlink3-switch:wire_scale": 1.6,
         }
     )  # fmt: skip
     chosen = [i for i in shipped.primary if shipped.jobs[i].context.stack.id == "megatron-deepspeed"]

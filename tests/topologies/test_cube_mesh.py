@@ -1,16 +1,11 @@
 import pytest
 
 from topologies import TopologyError, bisection_links, degree, diameter, hybrid_cube_mesh, links_by_tier
-
-# NVIDIA/go-gpuallocator @ 876e7b7, gpuallocator/common_test.go
-DGX1_V100 = (
-    *((0, 1, 1), (0, 2, 1), (0, 3, 2), (0, 4, 2), (1, 2, 2), (1, 3, 1), (1, 5, 2), (2, 3, 2)),
-    *((2, 6, 1), (3, 7, 1), (4, 5, 1), (4, 6, 1), (4, 7, 2), (5, 6, 2), (5, 7, 1), (6, 7, 2)),
-)
+from topologies.cube_mesh import DGX1_P100_LINKS, DGX1_V100_LINKS
 
 
 def test_every_chip_of_a_dgx1_v100_has_six_links():
-    mesh = hybrid_cube_mesh(DGX1_V100, links_per_chip=6)
+    mesh = hybrid_cube_mesh(DGX1_V100_LINKS, links_per_chip=6)
     assert mesh.endpoints == tuple(range(8))
     assert [degree(mesh, chip) for chip in mesh.endpoints] == [6] * 8
     assert links_by_tier(mesh) == {"scale_up": 24}
@@ -18,17 +13,20 @@ def test_every_chip_of_a_dgx1_v100_has_six_links():
 
 
 def test_six_links_join_the_halves_of_a_dgx1_v100():
-    assert bisection_links(hybrid_cube_mesh(DGX1_V100)) == 2 + 2 + 1 + 1  # 0-4, 1-5, 2-6, 3-7
+    assert bisection_links(hybrid_cube_mesh(DGX1_V100_LINKS)) == 2 + 2 + 1 + 1  # 0-4, 1-5, 2-6, 3-7
 
 
 def test_four_links_join_the_halves_of_a_dgx1_p100():
-    p100 = hybrid_cube_mesh([(a, b, 1) for a, b, _ in DGX1_V100], links_per_chip=4)
+    p100 = hybrid_cube_mesh(DGX1_P100_LINKS, links_per_chip=4)
     assert {degree(p100, chip) for chip in p100.endpoints} == {4}
     assert bisection_links(p100) == 4
 
 
 def test_the_order_of_the_links_does_not_matter():
-    one, other = hybrid_cube_mesh(DGX1_V100), hybrid_cube_mesh([(b, a, n) for a, b, n in reversed(DGX1_V100)])
+    one, other = (
+        hybrid_cube_mesh(DGX1_V100_LINKS),
+        hybrid_cube_mesh([(b, a, n) for a, b, n in reversed(DGX1_V100_LINKS)]),
+    )
     assert one.endpoints == other.endpoints
     assert all(one.graph.edges[edge] == other.graph.edges[edge] for edge in one.graph.edges)
 

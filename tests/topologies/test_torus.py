@@ -15,6 +15,7 @@ from topologies import (
     ring,
     torus,
 )
+from topologies.torus import torus_shape
 
 few_dims = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 small_dims = few_dims.filter(lambda dims: math.prod(dims) <= 14)
@@ -83,3 +84,66 @@ def test_a_torus_of_twos_without_wrap_is_a_hypercube():
 def test_bad_dimensions_are_refused(dims, message):
     with pytest.raises(TopologyError, match=message):
         torus(dims)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), dims=small_dims)
+def test_where_mixed_dimensions_have_a_closed_form_it_is_the_exact_cut(data, dims):
+    wrap = data.draw(st.tuples(*[st.booleans()] * len(dims)))
+    links = data.draw(st.tuples(*[st.integers(1, 3)] * len(dims)))
+    topology = torus(dims, wrap=wrap, links=links)
+    if topology.bisection is not None:
+        assert bisection_links(topology) == exact_bisection_links(topology)
+
+
+@pytest.mark.parametrize(
+    ("dims", "wrap", "links", "cut"),
+    [
+        ((8, 16), (False, True), 1, 16),
+        ((4, 16), (False, True), 1, 8),
+        ((4, 4), (False, True), (2, 1), 8),
+        ((2, 6), True, (3, 1), 4),
+        ((3, 4), (False, True), (1, 1), None),
+        ((3, 5), (False, True), (1, 1), None),
+    ],
+)
+def test_mixed_dimensions_are_cut_across_the_weakest_even_one(dims, wrap, links, cut):
+    assert torus(dims, wrap=wrap, links=links).bisection == cut
+
+
+@settings(deadline=None)
+@given(data=st.data(), dims=few_dims)
+def test_links_and_wrap_of_each_dimension_add_up(data, dims):
+    wrap = data.draw(st.tuples(*[st.booleans()] * len(dims)))
+    links = data.draw(st.tuples(*[st.integers(1, 3)] * len(dims)))
+    topology = torus(dims, wrap=wrap, links=links)
+    along = [
+        math.prod(dims) // size * (size - 1 + (1 if wraps and size > 1 else 0)) * count
+        for size, wraps, count in zip(dims, wrap, links, strict=True)
+    ]
+    assert sum(links_by_tier(topology).values()) == sum(along)
+    assert diameter(topology) == torus_shape(dims, wrap=wrap, links=links).diameter
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_one_value_for_all_dimensions_is_that_value_for_each(wrap):
+    one, each = torus((3, 4), wrap=wrap, links=2), torus((3, 4), wrap=(wrap, wrap), links=(2, 2))
+    assert one.name == each.name == f"3x4 {'torus' if wrap else 'mesh'}"
+    assert one.bisection == each.bisection == 2 * torus((3, 4), wrap=wrap).bisection
+    assert set(one.graph.edges) == set(each.graph.edges)
+    assert torus((3, 4), wrap=(True, False)).name == "3x4 partly wrapped torus"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"wrap": (True,)}, r"wrap is \(True,\); one value for all, or one for each of the 2 dimensions"),
+        ({"wrap": (1, 0)}, r"wrap\[0\] is 1; True or False"),
+        ({"links": (1, 0)}, r"links\[1\] is 0; a whole number, at least 1"),
+        ({"links": 0}, r"links\[0\] is 0"),
+        ({"links": "22"}, "links is '22'; one value for all"),
+    ],
+)
+def test_bad_values_for_dimensions_are_refused(arguments, message):
+    with pytest.raises(TopologyError, match=message):
+        torus((4, 4), **arguments)

@@ -1,0 +1,131 @@
+"""What every message of every strategy takes by the communication library's cost model, before a step's own constants.
+
+Nothing here depends on the constants that are fitted on steps, so that a fit prices its messages once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.precision import PrecisionRecipe
+
+from .collectives.exchange import Exchanges, Wires
+from .collectives.library_constants import library_constants
+from .collectives.library_cost import exchange_s
+from .group_wires import library_of, wires_of
+from .kernels.optable import Floats, Ints
+from .lowering import Context, Lowered
+from .stack import Stack
+
+
+def gradient_byte_of(stack: Stack, recipe: PrecisionRecipe) -> float:
+    """Bytes of one stored and exchanged gradient: the stack's choice under mixed precision, else the recipe's [B]."""
+    return stack.gradient_byte if recipe.storage_byte < 4.0 and stack.gradient_byte else recipe.gradient_byte
+
+
+@dataclass(frozen=True, kw_only=True)
+class Messages:
+    """Messages of one kind: their seconds, and whether their group leaves its domain (shape of the groups)."""
+
+    seconds: Floats
+    outside: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """One group of ranks per strategy or shape, all of a kind running at once; shape (K,) each.
+
+    ``ranks`` members, neighbours ``stride`` ranks apart, on the cluster of context ``context``.
+    """
+
+    contexts: tuple[Context, ...]
+    context: Ints
+    ranks: Ints
+    stride: Ints
+
+    @cached_property
+    def _distinct(self) -> tuple[tuple[Wires, ...], Ints]:
+        key = np.stack([self.context, self.ranks.astype(np.int64), self.stride.astype(np.int64)])
+        cases, index = np.unique(key, axis=1, return_inverse=True)
+        wires = []
+        for context, ranks, stride in cases.T.tolist():
+            c = self.contexts[context]
+            library, cards = library_of(c.stack, c.cluster), c.stack.network_cards
+            wires.append(
+                wires_of(c.cluster, ranks=ranks, stride=stride, library=library, year=c.stack.year, cards=cards)
+            )
+        return tuple(wires), np.asarray(index.ravel(), dtype=np.int64)
+
+    def cost(self, collective: str, message_byte: Floats) -> Messages:
+        """Seconds of messages, shape (K,) or (K, G)."""
+        wires, index = self._distinct
+        shape = np.shape(message_byte)
+        row = index if len(shape) == 1 else np.repeat(index, shape[1])
+        exchanges = Exchanges(
+            distinct=tuple((w, collective, "") for w in wires), row=row, message_byte=np.ravel(message_byte)
+        )
+        constants = library_constants()
+        outside = np.array([w.ranks > w.domain_ranks for w in wires])[index]
+        return Messages(seconds=exchange_s(exchanges, constants.rows(exchanges)).reshape(shape), outside=outside)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Messages of every strategy; axes as in `lowering`: shapes K, strategies S, blocks G, roles R."""
+
+    tensor_forward: Messages  # (K, G): one call
+    tensor_backward: Messages
+    context_ring: Messages
+    reduce: Messages  # (S, G): a bucket of gradients, and which share of a bucket each block fills
+    scatter: Messages
+    bucket_share: Floats
+    gather: Messages  # parameters of a block over the ranks that shard them
+    reduce_after: Messages  # (S, R): all gradients of a role
+    scatter_after: Messages
+    update: Messages  # updated parameters of a role
+    send: Messages  # (S,)
+    hosts: Floats  # (S,): servers that a gradient's group spans
+
+
+def traffic_of(lowered: Lowered) -> Traffic:
+    """Price every message of lowered strategies."""
+    contexts, context = lowered.contexts, lowered.context
+    one = np.ones(len(lowered.shape_context), np.int64)
+    shape_tp = lowered.shape_tp.astype(np.int64)
+    tensor = Groups(contexts=contexts, context=lowered.shape_context, ranks=shape_tp, stride=one)
+    # Context parallelism passes keys and values round its ring.
+    ring = Groups(
+        contexts=contexts, context=lowered.shape_context, ranks=lowered.shape_cp.astype(np.int64), stride=shape_tp
+    )
+    ranks = lowered.dp * lowered.cp
+    group = Groups(contexts=contexts, context=context, ranks=ranks, stride=lowered.tp)
+    shards = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
+    shard_group = Groups(contexts=contexts, context=context, ranks=shards, stride=lowered.tp)
+    distance = np.where(lowered.pp > 1, lowered.tp * lowered.cp * lowered.dp, 1)
+    pair = Groups(contexts=contexts, context=context, ranks=np.minimum(lowered.pp, 2), stride=distance)
+    gradient_byte = np.array([gradient_byte_of(c.stack, c.recipe) for c in contexts])[context][:, None]
+    storage_byte = np.array([c.recipe.storage_byte for c in contexts])[context][:, None]
+    bucket = np.array([c.stack.bucket_byte for c in contexts])[context][:, None]
+    parameters = lowered.held_parameters * (~lowered.frozen)[:, None]
+    gradient = parameters * gradient_byte
+    # Small blocks travel together: each pays its share of a bucket's latency.
+    message = np.maximum(gradient, bucket)
+    stage = np.einsum("srg,sg->sr", lowered.repeat.astype(float), parameters)
+    chips = np.array([c.cluster.chips_per_server for c in contexts])[context]
+    inside = np.clip(chips // lowered.tp, 1, np.maximum(ranks, 1))
+    return Traffic(
+        tensor_forward=tensor.cost("all_reduce", lowered.forward_byte),
+        tensor_backward=tensor.cost("all_reduce", lowered.backward_byte),
+        context_ring=ring.cost("all_gather", lowered.context_byte),
+        reduce=group.cost("all_reduce", message), scatter=group.cost("reduce_scatter", message),
+        bucket_share=np.divide(gradient, message, out=np.zeros_like(gradient), where=message > 0),
+        gather=shard_group.cost("all_gather", lowered.held_parameters * storage_byte),
+        reduce_after=group.cost("all_reduce", stage * gradient_byte),
+        scatter_after=group.cost("reduce_scatter", stage * gradient_byte),
+        update=shard_group.cost("all_gather", stage * storage_byte),
+        send=pair.cost("permute", lowered.boundary_byte[lowered.shape]), hosts=np.ceil(ranks / inside),
+    )  # fmt: skip
