@@ -91,15 +91,19 @@ def wires_of(
     if (ranks - 1) * stride >= cluster.max_chips:
         raise ClusterError(f"{where}, does not fit; it has {cluster.max_chips} chips.")
     chips, kind = cluster.chips_per_server, up_kind(cluster)
-    inside = max(1, min(chips // stride, ranks))
+    # A slice of a torus is one domain, whichever host its chips sit on.
+    slice_of_torus = kind == "torus" and cluster.out_fabric == "ici"
+    inside = ranks if slice_of_torus else max(1, min(chips // stride, ranks))
     # A mesh is wired for whole servers; members of interleaved groups see the links of all. One member of each server
     # has nobody to send to inside.
-    up = cluster.up_byte_per_s[chips if stride > 1 else inside] if inside > 1 else _UNUSED_BYTE_PER_S
+    whole = stride > 1 or slice_of_torus
+    up = cluster.up_byte_per_s[chips if whole else inside] if inside > 1 else _UNUSED_BYTE_PER_S
+    links = max(hardware.server(cluster.server).scale_up_links_per_chip, 1) if kind == "torus" else 1
     pair = up
     if kind == "cube_mesh" and inside > 1:
         pair = cluster.up_byte_per_s[2]
     elif kind == "torus" and inside > 1:
-        pair = up / max(hardware.server(cluster.server).scale_up_links_per_chip, 1)
+        pair = up / links
     elif kind == "pairs" and inside > 1:
         pair = cluster.up_byte_per_s[chips] / (chips - 1)
         up = pair * max(inside - 1, 1)
@@ -120,4 +124,5 @@ def wires_of(
         up_link="" if kind == "none" else link, up_byte_per_s=max(up, 1e6), pair_byte_per_s=max(pair, 1e6),
         out_link=out_link, out_byte_per_s=max(out, 1e6), library=library, in_switch=reduces,
         in_network=reduces_in_network(out_link=out_link, in_switch=reduces, domain_chips=chips),
+        axes=max(links // 2, 1),
     )  # fmt: skip

@@ -48,6 +48,8 @@ class Wires:
         Whether switches of the domain can reduce (NVLink SHARP) and this library uses it.
     in_network
         Whether switches between domains reduce as well.
+    axes
+        Dimensions of a torus: a ring runs along one after the other, its message cut over all of them.
     """
 
     ranks: int
@@ -62,6 +64,7 @@ class Wires:
     library: str
     in_switch: bool = False
     in_network: bool = False
+    axes: int = 1
 
     def __post_init__(self) -> None:
         if self.up_kind not in UP_KINDS:

@@ -47,11 +47,11 @@ def ring(x: Exchanges, v: Mapping[str, Floats], *, bulk: bool) -> Path:
     .. math:: t = t_0 + s_{in} \\alpha_{in} + s_{out} \\alpha_{out} \\oplus
               \\left( p \\frac{n-1}{n} + \\frac{\\gamma}{n} \\right) M / \\min(\\beta, B)
 
-    with p passes (2 of an all-reduce, else 1) and p (n-1) steps in one domain; over k domains p k steps between
-    them and p k (m - 1) inside, with m ranks each. A running ring is one coupled flow: every hop runs at the rate
-    of the slowest, a chip's links inside (beta) or all cards of a domain (B); where both are alike, a little below
-    either. The protocol for large messages starts later; in it the parts add up, and pipelines not yet full cost
-    sqrt(rho T) more.
+    with p passes (2 of an all-reduce, else 1) and p (n-1) steps in one domain, :math:`p d (n^{1/d} - 1)` of them on
+    a torus of d dimensions; over k domains p k steps between them and p k (m - 1) inside, with m ranks each. A
+    running ring is one coupled flow: every hop runs at the rate of the slowest, a chip's links inside (beta) or all
+    cards of a domain (B); where both are alike, a little below either. The protocol for large messages starts
+    later; in it the parts add up, and pipelines not yet full cost sqrt(rho T) more.
     Reference: Patarasuk and Yuan 2009.
     """
     ranks, message, domains = x.number("ranks"), x.message_byte, x.domains
@@ -59,7 +59,10 @@ def ring(x: Exchanges, v: Mapping[str, Floats], *, bulk: bool) -> Path:
     passes = np.where(reduce, 2.0, 1.0)
     alone = domains <= 1.0
     steps_out = np.where(alone, 0.0, passes * domains)
-    steps_in = np.where(alone, passes * (ranks - 1.0), passes * domains * (x.number("domain_ranks") - 1.0))
+    axes = x.number("axes")
+    steps_in = np.where(
+        alone, passes * axes * (ranks ** (1.0 / axes) - 1.0), passes * domains * (x.number("domain_ranks") - 1.0)
+    )
     inside = v["bulk_share"] * _up_rate(x)
     outside = np.where(alone, _UNUSED, out_rate(x, v))
     volume = passes * (ranks - 1.0) / ranks * message

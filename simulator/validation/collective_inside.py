@@ -133,7 +133,8 @@ def _domain_chips(text: str, system: str, kind: str, server: Server, host: int) 
         return max(int(found[1]), 1)
     if kind == "torus":
         # A slice of chips on inter-chip links is one domain, however many hosts it has.
-        return 1 << 20 if hardware.link(server.scale_up_link).family == "ici" else server.chips
+        named = server.scale_up_link
+        return 1 << 20 if named and hardware.link(named).family == "ici" else server.chips
     return max(server.chips, host) if kind == "rack" else host
 
 

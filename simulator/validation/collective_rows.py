@@ -191,6 +191,7 @@ def _wires(
         up_byte_per_s=up or out, pair_byte_per_s=pair or out, out_link=out_link, out_byte_per_s=out, library=library,
         in_switch=in_switch,
         in_network=reduces_in_network(out_link=out_link, in_switch=in_switch, domain_chips=chips),
+        axes=max(inside.links // 2, 1) if inside.kind == "torus" else 1,
     )  # fmt: skip
 
 

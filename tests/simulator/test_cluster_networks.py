@@ -188,7 +188,7 @@ def test_a_graph_too_small_or_broken_or_missing_is_one_clear_line(tmp_path: Path
     with pytest.raises(ClusterError, match="has 2 end points, fewer than 4 servers"):
         cluster_topology(own_system(small), servers=4)
     broken = own_graph(tmp_path, PENTAGON + '\n[[link]]\na = "far"\nb = "away"\ntier = "ring"')
-    with pytest.raises(ClusterError, match="wires.toml"):
+    with pytest.raises(ClusterError, match=r"wires\.toml"):
         cluster_topology(own_system(broken), servers=2)
     (tmp_path / "wires.toml").unlink()
     with pytest.raises(DataFileError, match=r"made.toml:\d+: network.file: there is no file"):

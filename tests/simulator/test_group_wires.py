@@ -25,6 +25,21 @@ def of(name: str, ranks: int, stride: int = 1, **more: object) -> Wires:
 
 
 every_system = pytest.mark.parametrize("name", system_ids())
+#: Slices of a torus are one domain each; elsewhere a server (or a rack) is.
+SLICES = tuple(n for n in system_ids() if cluster(n).out_fabric == "ici" and up_kind(cluster(n)) == "torus")
+of_servers = [n for n in system_ids() if n not in SLICES]
+
+
+@pytest.mark.parametrize("name", SLICES)
+def test_a_slice_of_a_torus_is_one_domain_whichever_host_its_chips_sit_on(name: str) -> None:
+    most, chips = cluster(name).max_chips, cluster(name).chips_per_server
+    links = hardware.server(cluster(name).server).scale_up_links_per_chip
+    for ranks, stride in ((2, 1), (chips, 1), (most, 1), (2, chips), (most // 8, 8)):
+        wires = of(name, ranks, stride)
+        assert (wires.domain_ranks, wires.out_link, wires.axes) == (ranks, "", links // 2)
+        assert wires.up_byte_per_s == pytest.approx(cluster(name).up_byte_per_s[chips])
+        assert wires.pair_byte_per_s == pytest.approx(wires.up_byte_per_s / links)
+    assert {of(n, 2).axes for n in ("tpu-v3-pod", "tpu-v4-pod", "selene")} == {1, 2, 3}
 
 
 @every_system
@@ -35,7 +50,7 @@ def test_every_group_that_fits_has_wires_and_one_member_more_has_none(name: str)
         for ranks in sorted({1, min(2, largest), min(chips, largest), largest}):
             wires = of(name, ranks, stride)
             assert wires.ranks == ranks
-            assert wires.domain_ranks == max(1, min(chips // stride, ranks))
+            assert wires.domain_ranks == (ranks if name in SLICES else max(1, min(chips // stride, ranks)))
             assert wires.up_kind in UP_KINDS
             assert (wires.out_link == "") == (wires.ranks <= wires.domain_ranks)
         with pytest.raises(ClusterError, match=f"has {most} chips"):
@@ -57,7 +72,7 @@ def test_no_ranks_and_no_stride_are_refused(ranks: int, stride: int) -> None:
         of("selene", ranks, stride)
 
 
-@pytest.mark.parametrize("name", [n for n in system_ids() if cluster(n).max_servers > 1])
+@pytest.mark.parametrize("name", [n for n in of_servers if cluster(n).max_servers > 1])
 def test_a_group_of_whole_servers_uses_all_cards(name: str) -> None:
     chips = cluster(name).chips_per_server
     for servers in {2, cluster(name).max_servers}:
@@ -188,7 +203,7 @@ def test_a_rack_of_72_chips_is_one_domain_of_trays_of_four() -> None:
     assert of("dgx-b200", 16).host_ranks == 8
 
 
-@every_system
+@pytest.mark.parametrize("name", of_servers)
 def test_one_member_in_a_server_never_sees_the_wires_inside(name: str) -> None:
     chips = cluster(name).chips_per_server
     faster = replace(cluster(name), up_byte_per_s=tuple(3.0 * rate for rate in cluster(name).up_byte_per_s))

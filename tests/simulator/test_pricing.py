@@ -367,7 +367,7 @@ def test_what_the_library_takes_to_start_is_paid_by_every_message(monkeypatch: p
     plain = priced(*layouts)
     monkeypatch.setattr(
         "simulator.traffic.library_constants",
-        lambda: ideal_library(bulk_base_s=1e-3, fast_base_s=1e-3, fast_share=1e-9, send_base_s=1e-3),
+        lambda: ideal_library(fast_base_s=1e-3, fast_share=1e-9, send_base_s=1e-3),
     )
     late = priced(*layouts)
     assert late.reduce_after_s[:2, 0] == pytest.approx(1e-3 + plain.reduce_after_s[:2, 0])

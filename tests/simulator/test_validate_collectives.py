@@ -1,5 +1,7 @@
 """`validate collectives`: every row gets its line, predictions read configuration alone, refusals say why."""
 
+# ruff: noqa: E501 (tables of expected wires read by their columns)
+
 import csv
 import io
 import json
@@ -237,7 +239,7 @@ def test_whatever_the_words_a_row_has_wires_or_a_reason(**change):
     except CollectiveRowError:
         return
     for rate in (w.up_byte_per_s, w.pair_byte_per_s, w.out_byte_per_s):
-        assert 1e5 < rate < 1e18  # the share of one of thousands of ranks on a node is small
+        assert 1e5 < rate < 1e21  # thousands of ranks on one node: small shares, and many pairs
     assert (w.out_link == "") == (w.domain_ranks == w.ranks)
 
 

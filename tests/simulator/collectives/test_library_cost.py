@@ -271,7 +271,7 @@ def test_an_all_reduce_on_a_ring_is_a_reduce_scatter_and_an_all_gather(kind: str
         v = CONSTANTS["priors"].rows(x) | {
             name: np.zeros(x.rows) for name in ("copy_reduce", "copy_gather", "copy_scatter")
         }
-        both[collective] = ring(x, v, bulk=bulk), v["bulk_base_s" if bulk else "fast_base_s"]
+        both[collective] = ring(x, v, bulk=bulk), v["fast_base_s"] + bulk * v["bulk_base_s"]
     whole, base = both["all_reduce"]
     for part in ("inside_s", "outside_s"):
         halves = getattr(both["all_gather"][0], part) + getattr(both["reduce_scatter"][0], part)
@@ -437,3 +437,19 @@ def test_messages_that_an_mpi_library_pins_anew_take_longer() -> None:
     kept = [one(wires("none", "nccl", ranks=16), "all_reduce", size) for size in (2.0**27, 2.0**27 + 1)]
     assert pinned[1] - pinned[0] == pytest.approx(SPECS["register_s"].prior, rel=1e-3)
     assert kept[1] - kept[0] < 1e-6
+
+
+@pytest.mark.parametrize(("axes", "side"), [(1, 64), (2, 8), (3, 4)])
+@pytest.mark.parametrize("bulk", [False, True])
+def test_a_ring_on_a_torus_steps_along_one_axis_after_the_other(axes: int, side: int, bulk: bool) -> None:
+    w = wires("torus", ranks=64, members=64, axes=axes)
+    for collective, passes in (("all_gather", 1), ("reduce_scatter", 1), ("all_reduce", 2)):
+        x = Exchanges.of([(w, collective, "")], [1e6])
+        v = KernelConstants(specs=SPECS).rows(x)
+        step = v["fast_step_s"] + bulk * v["bulk_step_s"]
+        start = v["fast_base_s"] + bulk * v["bulk_base_s"]
+        path = ring(x, v, bulk=bulk)
+        assert path.latency_s - start == pytest.approx(passes * axes * (side - 1) * step, rel=1e-9)
+        # The message is cut over all axes: its volume is that of one ring at the rate of all links.
+        flat = ring(Exchanges.of([(wires("torus", ranks=64, members=64), collective, "")], [1e6]), v, bulk=bulk)
+        assert path.inside_s == pytest.approx(flat.inside_s, rel=1e-12)
