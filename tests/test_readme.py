@@ -68,7 +68,7 @@ def missing(shown, printed):
 
 def test_the_commands_shown_are_the_ones_we_think():
     assert [command.split()[1] for command, _ in consoles()] == [
-        "plan", "scale", "roofline", "catalog", "validate", "plan",
+        "plan", "scale", "scale", "roofline", "catalog", "validate", "plan",
     ]  # fmt: skip
 
 

@@ -22,6 +22,11 @@ import numpy as np
 from hwmodels.chip import LINEAGES
 
 from .optable import Floats, Ints
+from .settings import LEVELS
+
+#: Levels on which constants of collectives may vary; `collectives.exchange` says whose they are.
+EXCHANGE_LEVELS: Final = ("link", "fabric", "out", "library", "collective")
+_LEVELS: Final = tuple(dict.fromkeys((*LEVELS, *EXCHANGE_LEVELS)))
 
 
 class Owners(Protocol):
@@ -64,8 +69,8 @@ class KernelSpec:
         if not 0.0 < self.low <= self.prior <= self.high:
             raise ValueError(f"KernelSpec {self.name!r}: needs 0 < low <= prior <= high.")
         for level, spread in self.levels.items():
-            if spread <= 0.0:
-                raise ValueError(f"KernelSpec {self.name!r}: level {level!r} has spread {spread!r}; above 0.")
+            if level not in _LEVELS or spread <= 0.0:
+                raise ValueError(f"KernelSpec {self.name!r}: level {level!r}; one of {', '.join(_LEVELS)}, spread > 0.")
 
 
 def key_of(name: str, level: str = "", owner: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -220,7 +221,9 @@ def test_slices_are_as_even_as_they_can_be() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_shape_joins_four_servers(shape: str) -> None:
+def test_every_shape_joins_four_servers(shape: str, tmp_path: Path) -> None:
+    square = tmp_path / "square.toml"
+    square.write_text("\n".join(f'[[link]]\na = "s{i}"\nb = "s{(i + 1) % 4}"\ntier = "scale_out"' for i in range(4)))
     parameters: dict[str, Any] = {
         "clos": {"children": (2, 2, 4)},
         "mesh": {"dims": (4, 4)},
@@ -233,6 +236,7 @@ def test_every_shape_joins_four_servers(shape: str) -> None:
         "rail": {"servers_per_unit": 2},
         "cloud": {"servers_per_rack": 2, "racks_per_pod": 1, "oversubscription": 2.0, "oversubscription_pod": 2.0},
         "ipu_pod": {"machines": 4},
+        "graph": {"file": str(square)},
     }.get(shape, {})
     box = {"torus": "tpu-v4-4", "ipu_pod": "bow-2000", "swarmx": "cs-3", "single_server": "dgx-a100"}
     cluster = made(box.get(shape, "polaris-node"), 4, shape, **parameters)
