@@ -40,7 +40,7 @@ _SPECS: Final = (
     # Reduction in the switches of a domain.
     _spec("switch_base_s", "s", 3.0e-5, 5e-6, 2e-4, 0.5, "start of a reduction in the switches"),
     _spec("switch_share", "1", 0.60, 0.30, 1.00, 0.10, "share of the nominal rate it sustains", fabric=0.1, library=0.05),
-    _spec("switch_tree_share", "1", 0.75, 0.40, 1.00, 0.15, "the same against that, where a tree joins several domains"),
+    _spec("switch_tree_share", "1", 0.95, 0.40, 1.00, 0.05, "the same against that, where a tree joins several domains", fabric=0.15),
     # Point to point.
     _spec("small_channel_byte_per_s", "B/s", 5.4e9, 2e9, 1.2e10, 0.3, "one channel, messages to a peer of up to 512 KiB"),
     _spec("large_channel_byte_per_s", "B/s", 2.0e10, 8e9, 6e10, 0.3, "one channel, larger messages to a peer"),
@@ -51,9 +51,9 @@ _SPECS: Final = (
     _spec("direct_base_s", "s", 3.0e-5, 4e-6, 2e-4, 0.5, "start of an all-to-all of at most 4 ranks"),
     _spec("peer_s", "s", 8.0e-7, 1e-7, 5e-5, 0.5, "each peer of an all-to-all beyond those served at once", library=0.5),
     # Between domains.
-    _spec("out_share", "1", 0.90, 0.20, 1.00, 0.10, "share of the nominal rate of the cards between domains", out=0.1, library=0.4, fabric=0.2),
+    _spec("out_share", "1", 0.93, 0.20, 1.00, 0.02, "share of the nominal rate of the cards between domains", out=0.1, library=0.4, fabric=0.2),
     _spec("out_step_s", "s", 8.0e-6, 1e-6, 1e-4, 0.7, "each step between domains", out=0.5),
-    _spec("tree_out_share", "1", 0.65, 0.40, 1.00, 0.15, "share of a ring's rate between domains that a tree of switch reductions sustains"),
+    _spec("tree_out_share", "1", 0.95, 0.40, 1.00, 0.10, "share of a ring's rate between domains that a tree of switch reductions sustains"),
     _spec("crowding", "1", 0.02, 0.001, 1.00, 1.0, "exponent of the rate lost beyond 8 domains", out=2.0),
     _spec("register_s", "s", 0.018, 0.001, 0.1, 1.0, "pinning of memory by an MPI library for messages above 128 MiB"),
 )  # fmt: skip
