@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from hwmodels.datafile import DataFileError, did_you_mean, read_toml, unknown_name
@@ -75,18 +76,32 @@ class Calibration:
     fitted_on: Mapping[str, str]
 
 
+def shipped_names(kind: str) -> tuple[str, ...]:
+    """Names of the calibrations of a kind ("calibration", "kernel calibration", ...) that ship."""
+    return tuple(sorted(e.name.removesuffix(".toml") for e in _folder(kind).iterdir() if e.name.endswith(".toml")))
+
+
+def shipped_path(kind: str, name: str) -> str:
+    """The file of a calibration that ships; raises `CalibrationError` naming the nearest."""
+    names = shipped_names(kind)
+    if name not in names:
+        raise CalibrationError(unknown_name(kind, name, names))
+    return str(_folder(kind) / f"{name}.toml")
+
+
+def _folder(kind: str) -> Traversable:
+    return files("simulator") / "data" / f"{kind.replace(' ', '_')}s"
+
+
 def calibration_names() -> tuple[str, ...]:
     """Calibrations that ship."""
-    folder = files("simulator") / "data" / "calibrations"
-    return tuple(sorted(e.name.removesuffix(".toml") for e in folder.iterdir() if e.name.endswith(".toml")))
+    return shipped_names("calibration")
 
 
 @cache
 def load(name: str = "default") -> Calibration:
     """One calibration by name; raises `CalibrationError` naming the nearest."""
-    if name not in calibration_names():
-        raise CalibrationError(unknown_name("calibration", name, calibration_names()))
-    file = read_toml(str(files("simulator") / "data" / "calibrations" / f"{name}.toml"))
+    file = read_toml(shipped_path("calibration", name))
     data: Mapping[str, Any] = file.data
     problems: list[str] = []
     values: dict[str, float] = {}
@@ -149,24 +164,25 @@ def to_toml(*, name: str, constants: Constants, record: Record, fitted_on: Mappi
         "",
     ]
     lines.append("[fitted_on]")
-    lines += [f"{key} = {_string(value)}" for key, value in fitted_on.items()]
+    lines += [f"{key} = {quoted(value)}" for key, value in fitted_on.items()]
     lines += ["", "[constants]"]
     for key in sorted(constants.values, key=lambda k: (SPECS[name_of(k)].scope, name_of(k), k)):
         spec = SPECS[name_of(key)]
         lines.append(
             f'"{key}" = {constants.values[key]:.6g}  # {spec.unit}, {spec.low:g} to {spec.high:g}: {spec.meaning}'
         )
-    lines += ["", "[record]", f"seen = [{', '.join(_string(s) for s in sorted(record.seen))}]"]
+    lines += ["", "[record]", f"seen = [{', '.join(quoted(s) for s in sorted(record.seen))}]"]
     for family, entry in sorted(record.families.items()):
         lines += ["", f"[record.families.{family}]"]
-        lines += [f"{f} = {_number(getattr(entry, f))}" for f in FamilyRecord.__dataclass_fields__]
+        lines += [f"{f} = {number(getattr(entry, f))}" for f in FamilyRecord.__dataclass_fields__]
     for table in ("stack_spread", "stack_groups", "largest"):
         lines += ["", f"[record.{table}]"]
-        lines += [f'"{key}" = {_number(value)}' for key, value in sorted(getattr(record, table).items())]
+        lines += [f'"{key}" = {number(value)}' for key, value in sorted(getattr(record, table).items())]
     return "\n".join(lines) + "\n"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A number as TOML has it, five digits of a float; an integer stays one."""
     if isinstance(value, int):
         return str(value)
     text = f"{value:.5g}"
@@ -174,5 +190,6 @@ def _number(value: float) -> str:
     return text if "." in text or "e" in text else f"{text}.0"
 
 
-def _string(text: str) -> str:
+def quoted(text: str) -> str:
+    """A string as TOML has it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -509,12 +509,11 @@ def _validated_by(kind: str, file: str | None, out: str | None, *, hold: str, ca
 
     from .calibration_data import CalibrationError
     from .validation import TableError
-    from .validation.collective_command import validate_collectives
-    from .validation.kernel_command import validate_kernels
+    from .validation.held_out_command import validate_measured
 
-    measured = validate_kernels if kind == "kernels" else validate_collectives
     try:
-        summary = measured(
+        summary = validate_measured(
+            kind,
             Path(file) if file is not None else None,
             Path(out) if out is not None else None,
             hold=hold,

@@ -11,10 +11,11 @@ from hwmodels.chip import Chip
 
 from .kernels.settings import PRECISION_WORDS, Setting, silicon
 from .validation.kernel_baseline import work_of
-from .validation.kernel_rows import measured_s, resolve_kernel
+from .validation.kernel_rows import resolve_kernel
 from .validation.kernel_selection import recorded_kernels, shipped_kernels
 from .validation.kernel_suites import FAMILIES
 from .validation.kernel_suites.family import RowError
+from .validation.measured_table import measured_s
 
 
 @dataclass(frozen=True, kw_only=True)

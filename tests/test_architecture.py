@@ -187,13 +187,13 @@ LAYERS = (
     ("traffic",),
     ("pricing", "calibration.fit", "calibration.kernel_fit"),
     ("analytic", "composition", "events", "memory", "roofline"),
-    ("calibration_data", "defaults", "query", "query_checks", "job", "sources", "user_catalog"),
+    ("calibration_data", "deviations_file", "defaults", "query", "query_checks", "job", "sources", "user_catalog"),
     ("search", "ranking", "validation", "kernel_calibration", "collective_calibration", "measured_points"),
     ("explain", "what_if", "collective_question", "collective_flows", "collective_curve"),
     ("planner",),
     ("one_step",),
     ("report",),
-    ("cli", "calibration.__main__", "calibration.kernels", "calibration.collectives"),
+    ("cli", "calibration.__main__", "calibration.kernels", "calibration.collectives", "calibration.held_out_fit"),
 )
 #: What points upwards all the same: how a capacity is written.
 UPWARD = {("search", "report.quantities")}

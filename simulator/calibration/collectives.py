@@ -9,57 +9,28 @@ same bytes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from importlib.resources import as_file, files
-from pathlib import Path
 
-from ..calibration_data import row_ranges
 from ..collective_calibration import to_toml
-from ..output import write_atomically
 from ..validation.collective_record import record_of
 from ..validation.collective_selection import record_csv, selection_csv
 from ..validation.collectives import HOLDS, fit_collectives, hold_out, read_collective_table
-from ..validation.runs import TableError
+from .held_out_fit import HeldOutFit
 
-
-def main(arguments: Sequence[str]) -> int:
-    """Fit, hold out and write; returns the exit status."""
-    if len(arguments) != 1:
-        print("usage: python -m simulator.calibration.collectives COLLECTIVES.csv", file=sys.stderr)
-        return 2
-
-    def progress(text: str) -> None:
-        print(text, file=sys.stderr)
-
-    try:
-        table = read_collective_table(Path(arguments[0]))
-        held = {hold: hold_out(table, hold, progress=progress) for hold in HOLDS}
-    except TableError as error:
-        print(f"simulator.calibration.collectives: {error}", file=sys.stderr)
-        return 2
-    record = record_of(table.jobs, table.measured_s, held)
-    text = to_toml(
-        name="default",
-        constants=fit_collectives(table),
-        record=record,
-        fitted_on={
-            "what": "measured collectives: every row that resolves and carries no flag",
-            "table": "measured/collectives.csv (the open part of the corpus)",
-            "collectives": str(len(table.used)),
-            "rows": row_ranges(int(table.rows[i]["row"]) for i in table.used),
-        },
-    )
-    with as_file(files("simulator") / "data") as folder:
-        write_atomically(folder / "collective_calibrations" / "default.toml", text)
-        write_atomically(folder / "measured_collectives.csv", selection_csv(table.rows))
-        predicted = {hold: result.predicted_s for hold, result in held.items()}
-        write_atomically(folder / "collective_calibrations" / "record.csv", record_csv(table.rows, predicted))
-    for name, entry in sorted(record.classes.items()):
-        print(
-            f"{name:20} {entry.rows:6d} rows {entry.groups:3d} groups  macro {entry.macro:6.1%} mean {entry.mean:6.1%} "
-            f"median {entry.median:6.1%}  baseline {entry.baseline_macro:6.1%} / {entry.baseline_median:6.1%}"
-        )
-    return 0
+main = HeldOutFit(
+    kind="collectives",
+    holds=HOLDS,
+    read=read_collective_table,
+    hold_out=lambda table, hold, tell: hold_out(table, hold, progress=tell),
+    record_of=record_of,
+    fit=lambda table, _: fit_collectives(table),
+    to_toml=lambda constants, record, fitted_on: to_toml(
+        name="default", constants=constants, record=record, fitted_on=fitted_on
+    ),
+    selection_csv=selection_csv,
+    record_csv=record_csv,
+    errors=lambda record: record.classes,
+    width=20,
+).main
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from hwmodels.datafile import did_you_mean
 
@@ -71,115 +71,72 @@ class Algorithm:
         return ""
 
 
+class _Module(Protocol):
+    """What the module of an algorithm has."""
+
+    @property
+    def COLLECTIVES(self) -> Iterable[str]: ...  # noqa: N802 (the constant of a module)
+
+    @property
+    def rounds(self) -> Callable[..., tuple[Round, ...]]: ...
+
+    @property
+    def seconds(self) -> Callable[..., Floats]: ...
+
+
+def _entry(
+    name: str, module: _Module, note: str, *, options: tuple[str, ...] = (), needs: tuple[str, ...] = (),
+    ports: str = "1", power_of_two: tuple[str, ...] = (),
+) -> Algorithm:  # fmt: skip
+    return Algorithm(
+        name=name, collectives=tuple(module.COLLECTIVES), rounds=module.rounds, seconds=module.seconds, note=note,
+        options=options, needs=needs, ports=ports, power_of_two=power_of_two,
+    )  # fmt: skip
+
+
 _ENTRIES = (
-    Algorithm(
-        name="direct",
-        collectives=direct.COLLECTIVES,
-        rounds=direct.rounds,
-        seconds=direct.seconds,
-        note="Any number of ranks, two of which take part.",
-    ),
-    Algorithm(
-        name="binomial",
-        collectives=binomial.COLLECTIVES,
-        rounds=binomial.rounds,
-        seconds=binomial.seconds,
-        note="Any number of ranks. Its all-reduce is FireCaffe's reduction tree.",
-    ),
-    Algorithm(
-        name="chain",
-        collectives=chain.COLLECTIVES,
-        rounds=chain.rounds,
-        seconds=chain.seconds,
-        options=("chunks",),
-        note="Any number of ranks; pipelined in chunks.",
-    ),
-    Algorithm(
-        name="scatter_all_gather",
-        collectives=scatter_gather.COLLECTIVES,
-        rounds=scatter_gather.rounds,
-        seconds=scatter_gather.seconds,
-        note="Any number of ranks; for long messages.",
-    ),
-    Algorithm(
-        name="ring",
-        collectives=tuple(flat_ring.COLLECTIVES),
-        rounds=flat_ring.rounds,
-        seconds=flat_ring.seconds,
-        note="Any number of ranks.",
-    ),
-    Algorithm(
-        name="recursive_doubling",
-        collectives=recursive_doubling.COLLECTIVES,
-        rounds=recursive_doubling.rounds,
-        seconds=recursive_doubling.seconds,
+    _entry("direct", direct, "Any number of ranks, two of which take part."),
+    _entry("binomial", binomial, "Any number of ranks. Its all-reduce is FireCaffe's reduction tree."),
+    _entry("chain", chain, "Any number of ranks; pipelined in chunks.", options=("chunks",)),
+    _entry("scatter_all_gather", scatter_gather, "Any number of ranks; for long messages."),
+    _entry("ring", flat_ring, "Any number of ranks."),
+    _entry(
+        "recursive_doubling",
+        recursive_doubling,
+        "All-reduce: any number of ranks, two rounds more where it is no power of two. All-gather: powers of two.",
         power_of_two=("all_gather",),
-        note="All-reduce: any number of ranks, two rounds more where it is no power of two. All-gather: powers of two.",
     ),
-    Algorithm(
-        name="halving_doubling",
-        collectives=halving_doubling.COLLECTIVES,
-        rounds=halving_doubling.rounds,
-        seconds=halving_doubling.seconds,
-        note="Any number of ranks, two rounds more where it is no power of two (Rabenseifner's algorithm).",
+    _entry(
+        "halving_doubling",
+        halving_doubling,
+        "Any number of ranks, two rounds more where it is no power of two (Rabenseifner's algorithm).",
     ),
-    Algorithm(
-        name="double_binary_tree",
-        collectives=double_binary_tree.COLLECTIVES,
-        rounds=double_binary_tree.rounds,
-        seconds=double_binary_tree.seconds,
-        options=("chunks",),
-        note="Any number of ranks; pipelined in chunks.",
-    ),
-    Algorithm(
-        name="two_level",
-        collectives=two_level.COLLECTIVES,
-        rounds=two_level.rounds,
-        seconds=two_level.seconds,
+    _entry("double_binary_tree", double_binary_tree, "Any number of ranks; pipelined in chunks.", options=("chunks",)),
+    _entry(
+        "two_level",
+        two_level,
+        "A multiple of the ranks of a server. Its time also takes across_latency_s and across_byte_per_s.",
         options=("ranks_per_server", "across"),
         needs=("ranks_per_server",),
-        note="A multiple of the ranks of a server. Its time also takes across_latency_s and across_byte_per_s.",
     ),
-    Algorithm(
-        name="torus",
-        collectives=tuple(torus.COLLECTIVES),
-        rounds=torus.rounds,
-        seconds=torus.seconds,
+    _entry(
+        "torus",
+        torus,
+        "The product of the dimensions, of which there may be any number.",
         options=("dims", "both_ways"),
         needs=("dims",),
         ports="one for each dimension, two with both_ways",
-        note="The product of the dimensions, of which there may be any number.",
     ),
-    Algorithm(
-        name="bruck",
-        collectives=bruck.COLLECTIVES,
-        rounds=bruck.rounds,
-        seconds=bruck.seconds,
-        note="Any number of ranks; for short messages.",
-    ),
-    Algorithm(
-        name="pairwise",
-        collectives=pairwise.COLLECTIVES,
-        rounds=pairwise.rounds,
-        seconds=pairwise.seconds,
-        note="Any number of ranks. Uneven amounts: pairwise.ragged_rounds and ragged_seconds.",
-    ),
-    Algorithm(
-        name="halo",
-        collectives=halo.COLLECTIVES,
-        rounds=halo.rounds,
-        seconds=halo.seconds,
+    _entry("bruck", bruck, "Any number of ranks; for short messages."),
+    _entry("pairwise", pairwise, "Any number of ranks. Uneven amounts: pairwise.ragged_rounds and ragged_seconds."),
+    _entry(
+        "halo",
+        halo,
+        "The product of the grid, of one dimension or more.",
         options=("grid", "cells", "width", "periodic"),
         needs=("grid", "cells"),
-        note="The product of the grid, of one dimension or more.",
     ),
-    Algorithm(
-        name="dissemination",
-        collectives=dissemination.COLLECTIVES,
-        rounds=dissemination.rounds,
-        seconds=dissemination.seconds,
-        note="Any number of ranks.",
-    ),
+    _entry("dissemination", dissemination, "Any number of ranks."),
 )
 
 #: Every algorithm by its name.

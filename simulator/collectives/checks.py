@@ -10,33 +10,30 @@ from numpy.typing import ArrayLike
 from hwmodels.datafile import did_you_mean
 
 from ..kernels.optable import Floats, Ints
+from .closed_form import require
 from .rounds import CollectiveError
 
 
 def numbers(where: str, name: str, value: ArrayLike, *, low: float = 0.0, above: bool = False) -> Floats:
     """The value as floats, finite and at least ``low`` (or above it); else `CollectiveError` shows the first bad."""
     array = _floats(where, name, value)
-    bad = ~np.isfinite(array) | (array <= low if above else array < low)
-    if bad.any():
-        legal = f"above {low:g}" if above else f"at least {low:g}"
-        raise CollectiveError(f"{where}: {name} is {array[bad].flat[0]:g}; a finite number, {legal}.")
+    good = np.isfinite(array) & (array > low if above else array >= low)
+    require(where, name, array, good, f"a finite number, {f'above {low:g}' if above else f'at least {low:g}'}")
     return array
 
 
 def share(where: str, name: str, value: ArrayLike) -> Floats:
     """The value as floats, every one above 0 and at most 1."""
     array = numbers(where, name, value, above=True)
-    if (array > 1.0).any():
-        raise CollectiveError(f"{where}: {name} is {array[array > 1.0].flat[0]:g}; a share, above 0 and at most 1.")
+    require(where, name, array, array <= 1.0, "a share, above 0 and at most 1")
     return array
 
 
 def counts(where: str, name: str, value: ArrayLike, *, low: int = 0) -> Ints:
     """The value as 64-bit integers, every one whole and at least ``low``; nothing is rounded in silence."""
     array = _floats(where, name, value)
-    bad = ~((array >= low) & (array == np.floor(array)) & np.isfinite(array))
-    if bad.any():
-        raise CollectiveError(f"{where}: {name} is {array[bad].flat[0]:g}; a whole number, at least {low}.")
+    good = (array >= low) & (array == np.floor(array)) & np.isfinite(array)
+    require(where, name, array, good, f"a whole number, at least {low}")
     if (array > 2.0**62).any():
         raise CollectiveError(f"{where}: {name} is {array.max():g}; at most 2^62.")
     return np.asarray(np.asarray(value), dtype=np.int64)

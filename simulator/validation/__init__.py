@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..output import write_atomically
-from .runs import TableError, ValidationResult, predictions_csv
+from .command import predict_and_write
+from .runs import TableError, ValidationResult
 from .runs import validate_runs as predict_runs
 from .summary import ValidationSummary, summarise
 
@@ -32,13 +32,8 @@ def validate_runs(
     OutputError
         Where the predictions cannot be written.
     """
-    from importlib.resources import as_file, files
-
-    if path is None:
-        with as_file(files("simulator") / "data" / "measured_runs.csv") as shipped:
-            result = predict_runs(shipped, held_out=held_out, calibration=calibration, progress=progress)
-    else:
-        result = predict_runs(path, held_out=held_out, calibration=calibration, progress=progress)
-    if out is not None:
-        write_atomically(out, predictions_csv(result.predictions))
-    return summarise(result, written=str(out) if out is not None else "")
+    result, where = predict_and_write(
+        path, out, shipped="measured_runs.csv",
+        predict=lambda table: predict_runs(table, held_out=held_out, calibration=calibration, progress=progress),
+    )  # fmt: skip
+    return summarise(result, written=where)

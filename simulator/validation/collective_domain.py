@@ -103,6 +103,9 @@ def _joined(pairs: tuple[tuple[int, int, int], ...], members: int) -> bool:
 @cache
 def _ring_rate(pairs: tuple[tuple[int, int, int], ...], chips: int, members: int) -> float:
     """What the rings over the first members of a cube mesh carry together, in links of one direction."""
+    wired = 1 + max(b for _, b, _ in pairs)
+    if members > wired:
+        raise CollectiveRowError(f"{members} ranks on one cube mesh, which has {wired} chips.")
     found = rings_with_relays(hybrid_cube_mesh(pairs), tuple(range(min(members, chips))))
     if not len(found):
         raise CollectiveRowError(f"no ring over {members} chips of a cube mesh of {chips}.")

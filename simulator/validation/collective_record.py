@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-from ..collective_calibration import CollectiveClassRecord, CollectiveRecord
+from ..collective_calibration import CollectiveRecord
+from ..deviations_file import HeldOutErrors
 from .collective_rows import CollectiveJob
-from .runs import weighted_quantile
-
-if TYPE_CHECKING:
-    from .collectives import HeldOutCollectives
+from .held_out_errors import held_out_errors
+from .measured_table import HeldOutRows, MeasuredTable
 
 #: How many systems' worth of the ordinary spread the spread of a system held out whole is pulled by.
 _PULL: Final = 1.0
@@ -29,11 +28,10 @@ def unseen(record: CollectiveRecord, job: CollectiveJob) -> str:
     return f"{job.wires.fabric}{outside}: 0 measured rows; constants of its nearest kin"
 
 
-def record_of(
-    jobs: Mapping[int, CollectiveJob], measured_s: Mapping[int, float], held: Mapping[str, HeldOutCollectives]
-) -> CollectiveRecord:
-    """The record of held-out predictions of measured jobs, by way of holding out."""
-    classes: dict[str, CollectiveClassRecord] = {}
+def record_of(table: MeasuredTable[CollectiveJob], held: Mapping[str, HeldOutRows]) -> CollectiveRecord:
+    """The record of a table's held-out predictions, by way of holding out."""
+    jobs, measured_s = table.jobs, table.measured_s
+    classes: dict[str, HeldOutErrors] = {}
     spreads: dict[str, float] = {}
     fabrics: dict[str, int] = {}
     systems: dict[str, int] = {}
@@ -58,8 +56,8 @@ def record_of(
 
 def _class_record(
     hold: str, index: list[int], jobs: Mapping[int, CollectiveJob], measured_s: Mapping[int, float],
-    result: HeldOutCollectives,
-) -> tuple[CollectiveClassRecord, dict[str, float]]:  # fmt: skip
+    result: HeldOutRows,
+) -> tuple[HeldOutErrors, dict[str, float]]:  # fmt: skip
     error = {i: math.log(result.predicted_s[i] / measured_s[i]) for i in index}
     base = {i: math.log(result.baseline_s[i] / measured_s[i]) for i in index}
     groups: dict[tuple[str, str, str], list[int]] = {}
@@ -79,17 +77,5 @@ def _class_record(
         )
         for system, v in squares.items()
     }
-    weight = np.array([1.0 / math.sqrt(len(groups[jobs[i].group])) for i in index])
-    scaled = np.array([-error[i] / max(own[jobs[i].system], 1e-9) for i in index])
-    entry = CollectiveClassRecord(
-        rows=len(index), groups=len(groups), macro=_macro(error, groups),
-        mean=float(np.mean(np.abs(list(error.values())))), median=float(np.median(np.abs(list(error.values())))),
-        baseline_macro=_macro(base, groups), baseline_median=float(np.median(np.abs(list(base.values())))),
-        spread=math.sqrt(ordinary),
-        low=weighted_quantile(scaled, weight, 0.1), high=weighted_quantile(scaled, weight, 0.9),
-    )  # fmt: skip
-    return entry, own
-
-
-def _macro(error: Mapping[int, float], groups: Mapping[tuple[str, str, str], list[int]]) -> float:
-    return float(np.mean([np.mean([abs(error[i]) for i in members]) for members in groups.values()]))
+    owner = {i: max(own[jobs[i].system], 1e-9) for i in index}
+    return held_out_errors(error, base, groups, spread=owner, ordinary=ordinary), own

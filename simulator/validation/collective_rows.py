@@ -110,15 +110,6 @@ def resolve_collective(row: Row) -> CollectiveJob:
     )  # fmt: skip
 
 
-def measured_s(row: Row) -> float | None:
-    """The measured seconds of a row, None if there are none. Read by fits and scores only, never by predictions."""
-    try:
-        value = float(row.get("time_s") or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value > 0 else None
-
-
 def _size(row: Row) -> float:
     text = row.get("size_bytes", "")
     try:

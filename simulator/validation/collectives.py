@@ -7,7 +7,6 @@ Held out by "groups" (each set of ranks and collective of a system with constant
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +23,16 @@ from simulator.kernels.kernel_constants import KernelConstants
 from ..collective_calibration import CollectiveRecord
 from .collective_baseline import fit_alpha_beta
 from .collective_record import record_of, unseen
-from .collective_rows import CollectiveJob, Row, measured_s, resolve_collective
+from .collective_rows import CollectiveJob, resolve_collective
 from .collective_software import CollectiveRowError
-from .kernel_rows import read_kernel_rows
+from .measured_table import (
+    HeldOutRows,
+    MeasuredTable,
+    MeasuredValidation,
+    PricedRow,
+    prediction_lines,
+    read_measured_table,
+)
 from .runs import Prediction, TableError
 
 #: Beyond this a row loses weight in the fit: a library that changes its algorithm is further off than a kernel.
@@ -39,41 +45,13 @@ _FEWEST_ROWS: Final = 20
 _NEEDED: Final = ("collective", "chip", "ranks", "size_bytes")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CollectiveTable:
-    """A table of measured collectives: rows as they stand, jobs of those that can be priced, reasons for the rest."""
-
-    rows: tuple[Row, ...]
-    jobs: Mapping[int, CollectiveJob]
-    refused: Mapping[int, str]
-    measured_s: Mapping[int, float]
-
-    @property
-    def used(self) -> list[int]:
-        """Rows with a measured value and no flag: those of fits and scores."""
-        return [i for i in self.measured_s if not self.rows[i].get("flag")]
+CollectiveTable = MeasuredTable[CollectiveJob]
+CollectiveValidation = MeasuredValidation[CollectiveJob, CollectiveRecord]
 
 
 def read_collective_table(path: Path) -> CollectiveTable:
     """Read and resolve a table. Raises `TableError` where it is no table of collectives."""
-    try:
-        rows = tuple(read_kernel_rows(path))
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror or error}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
-    missing = [c for c in _NEEDED if not rows or c not in rows[0]]
-    if missing:
-        raise TableError(f"{path}: {'no rows' if not rows else 'columns missing: ' + ', '.join(missing)}.")
-    jobs: dict[int, CollectiveJob] = {}
-    refused: dict[int, str] = {}
-    for index, row in enumerate(rows):
-        try:
-            jobs[index] = resolve_collective(row)
-        except CollectiveRowError as error:
-            refused[index] = str(error)
-    values = {i: value for i in jobs if (value := measured_s(rows[i])) is not None}
-    return CollectiveTable(rows=rows, jobs=jobs, refused=refused, measured_s=values)
+    return read_measured_table(path, needed=_NEEDED, resolve=resolve_collective, refusal=CollectiveRowError)
 
 
 def exchanges_of(jobs: Iterable[CollectiveJob]) -> Exchanges:
@@ -106,14 +84,10 @@ def fit_collectives(table: CollectiveTable, *, without: frozenset[int] = frozens
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOutCollectives:
-    """Held-out predictions: row index -> seconds, the alpha-beta pairs' on the same folds, the algorithms chosen."""
+class HeldOutCollectives(HeldOutRows):
+    """Held-out predictions, the alpha-beta pairs' on the same folds, and the algorithms chosen."""
 
-    hold: str
-    predicted_s: Mapping[int, float]
-    baseline_s: Mapping[int, float]
     chosen: Mapping[int, str]
-    constants: int
 
 
 def hold_out(
@@ -174,18 +148,6 @@ def _baseline(
     return dict(zip(index, pairs.seconds(jobs).tolist(), strict=True))
 
 
-@dataclass(frozen=True, kw_only=True)
-class CollectiveValidation:
-    """Predictions of a table, line by line, and what they rest on. ``baseline_s``: alpha-beta pairs, by row index."""
-
-    table: CollectiveTable
-    predictions: tuple[Prediction, ...]
-    record: CollectiveRecord
-    hold: str
-    constants: int
-    baseline_s: Mapping[int, float]
-
-
 def predict_collectives(
     table: CollectiveTable, *, constants: KernelConstants, record: CollectiveRecord
 ) -> CollectiveValidation:
@@ -203,7 +165,7 @@ def predict_collectives_held_out(
     """Predict every measured row of a table with constants fitted without its fold; rows without a measured value are
     predicted with constants fitted on all others."""
     held = hold_out(table, hold, progress=progress)
-    record = record_of(table.jobs, table.measured_s, {hold: held})
+    record = record_of(table, {hold: held})
     predicted, algorithms = dict(held.predicted_s), dict(held.chosen)
     rest = [i for i in table.jobs if i not in predicted]
     if rest:
@@ -220,28 +182,11 @@ def _lines(
     table: CollectiveTable, predicted: Mapping[int, float], algorithms: Mapping[int, str], record: CollectiveRecord,
     hold: str,
 ) -> tuple[Prediction, ...]:  # fmt: skip
-    lines = []
-    for index, row in enumerate(table.rows):
-        number, measured = row.get("row") or str(index), row.get("time_s") or ""
-        job = table.jobs.get(index)
-        if job is None:
-            lines.append(
-                Prediction(
-                    row=number, measured=measured, predicted=None, low=None, high=None, reason=table.refused[index],
-                    extrapolated="", assumed="",
-                )
-            )  # fmt: skip
-            continue
-        seconds, factors = (
-            predicted[index],
-            record.factors(job.size_class, fabric=job.fabric, system=job.system, hold=hold),
-        )
-        ends = (seconds * factors[0], seconds * factors[1]) if factors else (None, None)
-        word = f"algorithm {algorithms[index]}"
-        lines.append(
-            Prediction(
-                row=number, measured=measured, predicted=seconds, low=ends[0], high=ends[1], reason="",
-                extrapolated=unseen(record, job), assumed="; ".join(text for text in (*job.assumed, word) if text),
-            )
-        )  # fmt: skip
-    return tuple(lines)
+    def price(index: int, job: CollectiveJob) -> PricedRow:
+        seconds = predicted[index]
+        factors = record.factors(job.size_class, fabric=job.fabric, system=job.system, hold=hold)
+        low, high = (seconds * factors[0], seconds * factors[1]) if factors else (None, None)
+        assumed = "; ".join(text for text in (*job.assumed, f"algorithm {algorithms[index]}") if text)
+        return PricedRow(predicted=seconds, low=low, high=high, extrapolated=unseen(record, job), assumed=assumed)
+
+    return prediction_lines(table, price)

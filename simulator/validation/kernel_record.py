@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from simulator.kernels.settings import silicon
 
+from ..deviations_file import HeldOutErrors
+from .held_out_errors import held_out_errors
 from .kernel_rows import KernelJob
-from .runs import weighted_quantile
-
-if TYPE_CHECKING:
-    from .kernels import HeldOutKernels, KernelTable
+from .measured_table import HeldOutRows, MeasuredTable
 
 #: How many groups' worth of its family's spread a group's own spread is pulled by.
 _PULL: Final = 1.0
@@ -23,32 +22,11 @@ _FEW: Final = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelFamilyRecord:
-    """Held-out errors of one family in one way of holding out.
-
-    Errors are |ln(predicted / measured)|; ``macro`` is their mean over (suite, chip) groups. ``spread`` is the root
-    mean square log error of an ordinary group; ``low`` and ``high`` are the 10 % and 90 % quantiles of
-    ln(measured / predicted) over the spread of its group.
-    """
-
-    rows: int
-    groups: int
-    macro: float
-    mean: float
-    median: float
-    baseline_macro: float
-    baseline_median: float
-    spread: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class KernelRecord:
     """Held-out errors by "hold/family", the spread of each "hold/family/suite/chip" group, and what was measured:
     "family/silicon" -> rows."""
 
-    families: Mapping[str, KernelFamilyRecord] = field(default_factory=dict)
+    families: Mapping[str, HeldOutErrors] = field(default_factory=dict)
     spread: Mapping[str, float] = field(default_factory=dict)
     measured: Mapping[str, int] = field(default_factory=dict)
 
@@ -74,9 +52,9 @@ class KernelRecord:
         return math.exp(entry.low * spread), math.exp(entry.high * spread)
 
 
-def record_of(table: KernelTable, held: Mapping[str, HeldOutKernels]) -> KernelRecord:
+def record_of(table: MeasuredTable[KernelJob], held: Mapping[str, HeldOutRows]) -> KernelRecord:
     """The record of a table's held-out predictions, by way of holding out."""
-    families: dict[str, KernelFamilyRecord] = {}
+    families: dict[str, HeldOutErrors] = {}
     spreads: dict[str, float] = {}
     measured: dict[str, int] = {}
     for i in table.measured_s:
@@ -102,20 +80,7 @@ def record_of(table: KernelTable, held: Mapping[str, HeldOutKernels]) -> KernelR
                 )
                 for group, m in groups.items()
             }
-            positions = [(group, i) for group, m in groups.items() for i in m]
-            weight = np.array([1.0 / math.sqrt(len(groups[group])) for group, _ in positions])
-            scaled = np.array([-error[i] / own[group] for group, i in positions])
-            families[f"{hold}/{family}"] = KernelFamilyRecord(
-                rows=len(positions), groups=len(groups),
-                macro=_macro(error, groups), mean=float(np.mean(np.abs(list(error.values())))),
-                median=float(np.median(np.abs(list(error.values())))),
-                baseline_macro=_macro(base, groups), baseline_median=float(np.median(np.abs(list(base.values())))),
-                spread=math.sqrt(ordinary),
-                low=weighted_quantile(scaled, weight, 0.1), high=weighted_quantile(scaled, weight, 0.9),
-            )  # fmt: skip
+            owner = {i: own[group] for group, m in groups.items() for i in m}
+            families[f"{hold}/{family}"] = held_out_errors(error, base, groups, spread=owner, ordinary=ordinary)
             spreads.update({"/".join((hold, family, *group)): value for group, value in own.items()})
     return KernelRecord(families=families, spread=spreads, measured=measured)
-
-
-def _macro(error: Mapping[int, float], groups: Mapping[tuple[str, str], list[int]]) -> float:
-    return float(np.mean([np.mean([abs(error[i]) for i in members]) for members in groups.values()]))

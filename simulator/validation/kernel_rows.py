@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from hwmodels.catalog import chip as chip_by_id
@@ -30,12 +27,6 @@ class KernelJob:
     family: str
     settings: tuple[Setting, ...]
     group: tuple[str, str]
-
-
-def read_kernel_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a table as they stand."""
-    with open(path, encoding="utf-8", newline="") as stream:
-        return [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(stream)]
 
 
 def resolve_kernel(row: Row, families: Mapping[str, Family]) -> KernelJob:
@@ -76,12 +67,3 @@ def resolve_kernel(row: Row, families: Mapping[str, Family]) -> KernelJob:
     library, suite = library_word(row.get("library", "")), row.get("suite", "")
     settings = tuple(Setting(chip=c, precision=precision, library=library, suite=suite) for c in chips)
     return KernelJob(family=family, settings=settings, group=(suite, row.get("chip", "")))
-
-
-def measured_s(row: Row) -> float | None:
-    """The measured seconds of a row, None if there are none. Read by fits and scores only, never by predictions."""
-    try:
-        value = float(row.get("time_s") or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value > 0 else None

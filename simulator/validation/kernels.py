@@ -7,7 +7,6 @@ columns only.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import multiprocessing
 import os
@@ -27,10 +26,18 @@ from simulator.kernels.settings import Setting, Settings, silicon
 
 from .kernel_baseline import roofline_s
 from .kernel_record import KernelRecord, record_of
-from .kernel_rows import COMMON_COLUMNS, KernelJob, measured_s, read_kernel_rows, resolve_kernel
+from .kernel_rows import COMMON_COLUMNS, KernelJob, resolve_kernel
 from .kernel_suites import FAMILIES
 from .kernel_suites.family import Row, RowError
-from .runs import Prediction, TableError
+from .measured_table import (
+    HeldOutRows,
+    MeasuredTable,
+    MeasuredValidation,
+    PricedRow,
+    prediction_lines,
+    read_measured_table,
+)
+from .runs import TableError
 
 HOLDS: Final = ("chips", "shapes", "generations")
 #: Shapes are dealt to this many folds.
@@ -40,40 +47,21 @@ Constants = Mapping[str, KernelConstants]
 Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, kw_only=True)
-class KernelTable:
-    """A table of measured kernels: rows as they stand, jobs of those that can be priced, reasons for the rest."""
-
-    rows: tuple[Row, ...]
-    jobs: Mapping[int, KernelJob]
-    refused: Mapping[int, str]
-    measured_s: Mapping[int, float]
-
-    def measured(self, family: str) -> list[int]:
-        """Rows of a family with a measured value and no flag."""
-        return [i for i in self.measured_s if self.jobs[i].family == family and not self.rows[i].get("flag")]
+KernelTable = MeasuredTable[KernelJob]
+KernelValidation = MeasuredValidation[KernelJob, KernelRecord]
 
 
 def read_kernel_table(path: Path) -> KernelTable:
     """Read and resolve a table. Raises `TableError` where it is no table of kernels."""
-    try:
-        rows = tuple(read_kernel_rows(path))
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror or error}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
-    missing = [c for c in ("kernel", "chip", "precision") if not rows or c not in rows[0]]
-    if missing:
-        raise TableError(f"{path}: {'no rows' if not rows else 'columns missing: ' + ', '.join(missing)}.")
-    jobs: dict[int, KernelJob] = {}
-    refused: dict[int, str] = {}
-    for index, row in enumerate(rows):
-        try:
-            jobs[index] = resolve_kernel(row, FAMILIES)
-        except RowError as error:
-            refused[index] = str(error)
-    values = {i: value for i in jobs if (value := measured_s(rows[i])) is not None}
-    return KernelTable(rows=rows, jobs=jobs, refused=refused, measured_s=values)
+    return read_measured_table(
+        path, needed=("kernel", "chip", "precision"), resolve=lambda row: resolve_kernel(row, FAMILIES),
+        refusal=RowError,
+    )  # fmt: skip
+
+
+def _measured(table: KernelTable, family: str) -> list[int]:
+    """Rows of a family with a measured value and no flag."""
+    return [i for i in table.used if table.jobs[i].family == family]
 
 
 def price_rows(
@@ -123,7 +111,7 @@ class Fitting:
 
 def fitting_of(table: KernelTable, family: str) -> Fitting:
     """The measured rows of a family, chips of several candidates at their first."""
-    index = table.measured(family)
+    index = _measured(table, family)
     rows = tuple(table.rows[i] for i in index)
     return Fitting(
         family=family,
@@ -140,23 +128,13 @@ def fit_all_kernels(
     """Constants of every family fitted on all its measured rows: for plans and for rows without a measured value."""
     fitted = {}
     for family in FAMILIES:
-        if table.measured(family):
+        if _measured(table, family):
             fitted[family] = fitting_of(table, family).fit()
             progress(f"{family}: {fitted[family].count} deviations fitted")
     return fitted
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeldOutKernels:
-    """Held-out predictions: row index -> seconds, and the bare roofline's."""
-
-    hold: str
-    predicted_s: Mapping[int, float]
-    baseline_s: Mapping[int, float]
-    constants: int
-
-
-def hold_out(table: KernelTable, hold: str, *, progress: Callable[[str], None] = lambda _: None) -> HeldOutKernels:
+def hold_out(table: KernelTable, hold: str, *, progress: Callable[[str], None] = lambda _: None) -> HeldOutRows:
     """Predict every measured row with constants fitted without its fold.
 
     Raises
@@ -170,7 +148,7 @@ def hold_out(table: KernelTable, hold: str, *, progress: Callable[[str], None] =
         raise TableError(f"--held-out needs at least 20 measured rows; the table has {len(table.measured_s)}.")
     tasks: list[tuple[Fitting, str, Mask, list[int]]] = []
     for family in FAMILIES:
-        index = table.measured(family)
+        index = _measured(table, family)
         if not index:
             continue
         fitting = fitting_of(table, family)
@@ -186,7 +164,7 @@ def hold_out(table: KernelTable, hold: str, *, progress: Callable[[str], None] =
         progress(f"{fitting.family} without {hold} {label}: {len(members)} rows predicted")
     order = sorted(predicted)
     base = roofline_s([table.rows[i] for i in order], [table.jobs[i].settings[0] for i in order])
-    return HeldOutKernels(
+    return HeldOutRows(
         hold=hold, predicted_s=predicted, baseline_s=dict(zip(order, base.tolist(), strict=True)),
         constants=sum(counts.values()),
     )  # fmt: skip
@@ -209,18 +187,6 @@ def _predict_without(task: tuple[Fitting, Mask]) -> tuple[Floats, int]:
     rows = [row for row, chosen in zip(fitting.rows, inside, strict=True) if chosen]
     settings = Settings.of([s for s, chosen in zip(fitting.settings, inside, strict=True) if chosen])
     return entry.observed_s(entry.read(rows), settings, constants.rows(settings)), constants.count
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelValidation:
-    """Predictions of a table, line by line, and what they rest on. ``baseline_s``: bare roofline, by row index."""
-
-    table: KernelTable
-    predictions: tuple[Prediction, ...]
-    record: KernelRecord
-    hold: str
-    constants: int
-    baseline_s: Mapping[int, float]
 
 
 def predict_kernels(table: KernelTable, *, constants: Constants, record: KernelRecord) -> KernelValidation:
@@ -267,35 +233,19 @@ def _validation(
     table: KernelTable, predicted: Mapping[int, float], spread: Mapping[int, float], record: KernelRecord, hold: str,
     constants: int,
 ) -> KernelValidation:  # fmt: skip
-    lines = []
-    for index, row in enumerate(table.rows):
-        number, measured = row.get("row") or str(index), row.get("time_s") or ""
-        job = table.jobs.get(index)
-        if job is None:
-            lines.append(_refusal(number, measured, table.refused[index]))
-            continue
+    def price(index: int, job: KernelJob) -> PricedRow:
         seconds, apart = predicted[index], spread[index] ** 0.5
-        note = record.unseen(job)
         factors = record.factors(job, hold)
-        ends = (seconds * factors[0] / apart, seconds * factors[1] * apart) if factors else (None, None)
-        lines.append(
-            Prediction(
-                row=number, measured=measured, predicted=seconds, low=ends[0], high=ends[1], reason="",
-                extrapolated=note, assumed=_assumed(row, job),
-            )
-        )  # fmt: skip
+        low, high = (seconds * factors[0] / apart, seconds * factors[1] * apart) if factors else (None, None)
+        assumed = _assumed(table.rows[index], job)
+        return PricedRow(predicted=seconds, low=low, high=high, extrapolated=record.unseen(job), assumed=assumed)
+
     order = sorted(table.jobs)
     base = roofline_s([table.rows[i] for i in order], [table.jobs[i].settings[0] for i in order])
     return KernelValidation(
-        table=table, predictions=tuple(lines), record=record, hold=hold, constants=constants,
+        table=table, predictions=prediction_lines(table, price), record=record, hold=hold, constants=constants,
         baseline_s=dict(zip(order, base.tolist(), strict=True)),
     )  # fmt: skip
-
-
-def _refusal(number: str, measured: str, reason: str) -> Prediction:
-    return Prediction(
-        row=number, measured=measured, predicted=None, low=None, high=None, reason=reason, extrapolated="", assumed=""
-    )
 
 
 def _assumed(row: Row, job: KernelJob) -> str:

@@ -8,17 +8,16 @@ many refused for want of what) and ``record.csv`` (one held-out prediction for e
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from ..output import write_atomically
+from .group_errors import GroupError
 from .runs import Table, ValidationResult
-from .summary import GroupError, ValidationSummary
+from .shipped_tables import csv_text, shipped_table
+from .summary import ValidationSummary
 
 #: An era with fewer groups than this has no line of its own.
 FEWEST_GROUPS: Final = 5
@@ -91,7 +90,7 @@ def record_tables(result: ValidationResult, summary: ValidationSummary, shipped:
             raise ValueError(f"record_tables: shipped row {number} has no prediction in the corpus.")
         numbers = (prediction.predicted, prediction.low, prediction.high)
         runs.append([number, *(_cell(v) for v in numbers), stacks[number]])
-    return _csv(_GROUP_COLUMNS, lines), _csv(_RUN_COLUMNS, runs)
+    return csv_text(_GROUP_COLUMNS, lines), csv_text(_RUN_COLUMNS, runs)
 
 
 def coverage(table: Table) -> Mapping[str, int]:
@@ -106,7 +105,7 @@ def write_record(result: ValidationResult, summary: ValidationSummary, folder: P
     """Write the three tables into a calibrations folder."""
     groups, runs = record_tables(result, summary, shipped)
     write_atomically(folder / GROUPS_FILE, groups)
-    rows = _csv(("rows", "number"), coverage(result.table).items())
+    rows = csv_text(("rows", "number"), coverage(result.table).items())
     write_atomically(folder / COVERAGE_FILE, rows)
     write_atomically(folder / RUNS_FILE, runs)
 
@@ -122,36 +121,31 @@ def recorded_groups() -> tuple[tuple[str, GroupError], ...]:
                 held=_maybe(line["held"]), width=_maybe(line["width"]),
             ),
         )
-        for line in _read("calibrations", GROUPS_FILE)
+        for line in shipped_table("calibrations", GROUPS_FILE)
     )  # fmt: skip
 
 
 def recorded_coverage() -> Mapping[str, int]:
     """Rows of the corpus by what became of them, as `coverage`."""
-    return {line["rows"]: int(line["number"]) for line in _read("calibrations", COVERAGE_FILE)}
+    return {line["rows"]: int(line["number"]) for line in shipped_table("calibrations", COVERAGE_FILE)}
 
 
 def recorded_runs() -> Mapping[str, HeldOut]:
     """Every shipped run with its held-out prediction, by row number."""
-    rows = {row["row"]: row for row in _read("measured_runs.csv")}
+    rows = {row["row"]: row for row in shipped_table("measured_runs.csv")}
     return {
         line["row"]: HeldOut(
             row=rows[line["row"]], measured=float(rows[line["row"]]["value"]), predicted=float(line["predicted"]),
             low=float(line["low"]), high=float(line["high"]), stack=line["stack"],
         )
-        for line in _read("calibrations", RUNS_FILE)
+        for line in shipped_table("calibrations", RUNS_FILE)
         if line["row"] in rows
     }  # fmt: skip
 
 
 def shipped_rows() -> tuple[str, ...]:
     """Row numbers of the measured runs that ship, as in the corpus."""
-    return tuple(row["row"] for row in _read("measured_runs.csv"))
-
-
-def _read(*path: str) -> Iterator[dict[str, str]]:
-    text = files("simulator").joinpath("data", *path).read_text(encoding="utf-8")
-    return iter(list(csv.DictReader(io.StringIO(text))))
+    return tuple(row["row"] for row in shipped_table("measured_runs.csv"))
 
 
 def _maybe(text: str) -> float | None:
@@ -160,11 +154,3 @@ def _maybe(text: str) -> float | None:
 
 def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def _csv(columns: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(lines)
-    return out.getvalue()

@@ -1,5 +1,8 @@
-"""A plan report made by hand, so that the tests of reports depend on no prediction; and files of expected text."""
+"""A plan report made by hand, so that the tests of reports depend on no prediction; files of expected text; and tables
+of measured kernels or collectives, written and predicted as the test's module says."""
 
+import csv
+import io
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 from simulator.parallelism import Parallelism
 from simulator.plan_report import Gain, KnownError, MemoryUse, Outcome, PlanReport, RankedPlan, Rejection, SourceLine
 from simulator.stepspec import StepTime
+from simulator.validation.runs import predictions_csv
 
 GOLDENS = Path(__file__).parent / "goldens"
 SECOND = 10**12
@@ -159,3 +163,34 @@ def nothing_fits_report(hand_made_report):
         binds="nothing fits in memory",
         nearest_fit="Closest: tp=8 pp=4 dp=2 needs 97.0 GiB of 80.0 GiB (activations 61.0 GiB).",
     )
+
+
+@pytest.fixture(scope="module")
+def written(request):
+    """Write rows as a table with the columns of the rows that ship (the module's SHIPPED); gives the path."""
+
+    def write(path, rows):
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, list(request.module.SHIPPED[0]), lineterminator="\n", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def predictions(request):
+    """The lines that a table's predictions are written as; the module's `validated` predicts it."""
+
+    def lines_of(path):
+        return list(csv.DictReader(io.StringIO(predictions_csv(request.module.validated(path).predictions))))
+
+    return lines_of
+
+
+@pytest.fixture(scope="module")
+def whole(request, tmp_path_factory, written, predictions):
+    """The table of all rows that ship, and the lines of its predictions."""
+    path = written(tmp_path_factory.mktemp("whole") / "table.csv", request.module.SHIPPED)
+    return path, predictions(path)

@@ -3,7 +3,6 @@
 # ruff: noqa: E501 (tables of expected wires read by their columns)
 
 import csv
-import io
 import json
 import math
 import os
@@ -26,7 +25,7 @@ from simulator.collectives.library_cost import SPECS
 from simulator.validation.collective_baseline import fit_alpha_beta, ring_volume
 from simulator.validation.collective_domain import ACROSS_SOCKETS
 from simulator.validation.collective_record import unseen
-from simulator.validation.collective_rows import CLASSES, COLUMNS, measured_s, resolve_collective
+from simulator.validation.collective_rows import CLASSES, COLUMNS, resolve_collective
 from simulator.validation.collective_selection import (
     ROWS_PER_SWEEP,
     record_csv,
@@ -37,7 +36,8 @@ from simulator.validation.collective_selection import (
 )
 from simulator.validation.collective_software import CollectiveRowError, algorithm_of, collective_word, library_of
 from simulator.validation.collectives import HOLDS, hold_out, predict_collectives, read_collective_table
-from simulator.validation.runs import TableError, predictions_csv
+from simulator.validation.measured_table import measured_s
+from simulator.validation.runs import TableError
 
 SHIPPED = shipped_collectives()
 HEADER = list(SHIPPED[0])
@@ -48,28 +48,13 @@ HOPPER = {
 }  # fmt: skip
 
 
-def written(path, rows):
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, HEADER, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def predictions(path):
+def validated(path):
     shipped = load_collectives()
-    result = predict_collectives(read_collective_table(path), constants=shipped.constants, record=shipped.record)
-    return list(csv.DictReader(io.StringIO(predictions_csv(result.predictions))))
+    return predict_collectives(read_collective_table(path), constants=shipped.constants, record=shipped.record)
 
 
 def wires_of(**change):
     return resolve_collective({**HOPPER, **change}).wires
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    path = written(tmp_path_factory.mktemp("collectives") / "c.csv", SHIPPED)
-    return path, predictions(path)
 
 
 # --- wires from words ----------------------------------------------------------------------------------------------
@@ -355,7 +340,7 @@ def test_every_row_that_ships_is_predicted_in_order(whole):
         assert line["extrapolated"] == ""
 
 
-def test_nothing_but_the_configuration_decides(whole, tmp_path):
+def test_nothing_but_the_configuration_decides(whole, tmp_path, written, predictions):
     path, lines = whole
     blank = [{key: value if key in COLUMNS else "" for key, value in row.items()} for row in SHIPPED[::7]]
     empty = predictions(written(tmp_path / "blank.csv", blank))
@@ -388,7 +373,7 @@ def test_nothing_but_the_configuration_decides(whole, tmp_path):
         ({"chip": "MI300X", "intra_fabric": "NVLink"}, "the generation of nvlink is not stated"),
     ],
 )
-def test_a_row_that_cannot_be_is_refused_in_one_line(change, reason, tmp_path):
+def test_a_row_that_cannot_be_is_refused_in_one_line(change, reason, tmp_path, written, predictions):
     with pytest.raises(CollectiveRowError):
         resolve_collective({**HOPPER, **change})
     (line,) = predictions(written(tmp_path / "c.csv", [{**HOPPER, **change}]))
@@ -404,7 +389,7 @@ def test_ranks_follow_from_nodes_where_they_are_blank():
     assert wires_of(**words, ranks="16", nodes="2", ranks_per_node="") == wires_of(**words, ranks="16")
 
 
-def test_wires_without_measured_rows_are_called_extrapolated_in_words(tmp_path):
+def test_wires_without_measured_rows_are_called_extrapolated_in_words(tmp_path, written, predictions):
     known = {**HOPPER, "size_bytes": "268435456"}
     odd = {**known, "system": "elsewhere", "intra_fabric": "PCIe 5.0", "chip": "H100 PCIe", "ranks": "2"}
     first, second = predictions(written(tmp_path / "c.csv", [known, odd]))
@@ -489,7 +474,7 @@ def test_an_unknown_calibration_is_refused_with_the_nearest():
 # --- holding out ----------------------------------------------------------------------------------------------------
 
 
-def test_holding_out_needs_measured_rows(tmp_path):
+def test_holding_out_needs_measured_rows(tmp_path, written):
     table = read_collective_table(written(tmp_path / "c.csv", SHIPPED[:3]))
     with pytest.raises(TableError, match="at least 20 measured rows"):
         hold_out(table, "systems")
@@ -501,7 +486,7 @@ def test_holding_out_needs_measured_rows(tmp_path):
 
 
 @pytest.mark.parametrize("hold", HOLDS)
-def test_what_is_held_out_is_predicted_without_its_own_rows(hold, tmp_path):
+def test_what_is_held_out_is_predicted_without_its_own_rows(hold, tmp_path, written):
     mine = [row for row in SHIPPED if row["system"] in ("8x MI355X node", "8x A100 node", "8x V100 node")]
     spoilt_group = ("8x V100 node", "4", "all_reduce")
 
@@ -571,7 +556,7 @@ def test_the_command_prints_the_record_of_what_ships(arguments):
         assert "alpha-beta" in result.stdout
 
 
-def test_the_command_writes_one_line_for_every_row(tmp_path):
+def test_the_command_writes_one_line_for_every_row(tmp_path, written):
     rows = [SHIPPED[0], {**SHIPPED[1], "chip": "V1000"}, SHIPPED[2]]
     out = tmp_path / "out.csv"
     result = CliRunner().invoke(

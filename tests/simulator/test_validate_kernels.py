@@ -1,7 +1,5 @@
 """`validate kernels`: every row gets its line, predictions read configuration alone, refusals say why."""
 
-import csv
-import io
 import json
 import math
 from pathlib import Path
@@ -14,7 +12,7 @@ from simulator.cli import cli
 from simulator.kernel_calibration import load_kernels, to_toml
 from simulator.kernels.settings import silicon
 from simulator.validation.kernel_baseline import roofline_s
-from simulator.validation.kernel_rows import measured_s, resolve_kernel
+from simulator.validation.kernel_rows import resolve_kernel
 from simulator.validation.kernel_selection import (
     ROWS_PER_CELL,
     record_csv,
@@ -26,33 +24,18 @@ from simulator.validation.kernel_selection import (
 from simulator.validation.kernel_suites import FAMILIES
 from simulator.validation.kernel_suites.family import RowError
 from simulator.validation.kernels import COLUMNS, HOLDS, hold_out, predict_kernels, read_kernel_table
-from simulator.validation.runs import TableError, predictions_csv
+from simulator.validation.measured_table import measured_s
+from simulator.validation.runs import TableError
 
 SHIPPED = shipped_kernels()
-HEADER = list(SHIPPED[0])
 P100_PRODUCT = next(
     row for row in SHIPPED if row["kernel"] == "gemm" and row["chip"] == "P100 PCIe 16GB" and row["precision"] == "fp32"
 )
 
 
-def written(path, rows):
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, HEADER, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def predictions(path):
+def validated(path):
     shipped = load_kernels()
-    result = predict_kernels(read_kernel_table(path), constants=shipped.constants, record=shipped.record)
-    return list(csv.DictReader(io.StringIO(predictions_csv(result.predictions))))
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    path = written(tmp_path_factory.mktemp("kernels") / "k.csv", SHIPPED)
-    return path, predictions(path)
+    return predict_kernels(read_kernel_table(path), constants=shipped.constants, record=shipped.record)
 
 
 def test_every_row_that_ships_is_predicted_in_order(whole):
@@ -78,7 +61,7 @@ def test_shipped_constants_beat_the_bare_roofline_in_every_suite_and_chip(whole)
         assert ours < theirs or ours < 0.15, group
 
 
-def test_nothing_but_the_configuration_decides(whole, tmp_path):
+def test_nothing_but_the_configuration_decides(whole, tmp_path, written, predictions):
     path, lines = whole
     blank = [{key: value if key in COLUMNS else "" for key, value in row.items()} for row in SHIPPED[::7]]
     empty = predictions(written(tmp_path / "blank.csv", blank))
@@ -104,7 +87,7 @@ def test_nothing_but_the_configuration_decides(whole, tmp_path):
         ({"m": ""}, "m is ''"),
     ],
 )
-def test_a_row_that_cannot_be_is_refused_in_one_line(change, reason, tmp_path):
+def test_a_row_that_cannot_be_is_refused_in_one_line(change, reason, tmp_path, written, predictions):
     (line,) = predictions(written(tmp_path / "k.csv", [{**P100_PRODUCT, **change}]))
     assert line["status"] == "unsupported"
     assert reason in line["reason"]
@@ -125,7 +108,7 @@ def test_absurd_shapes_of_every_family_are_refused(family):
                 resolve_kernel({**row, column: bad}, FAMILIES)
 
 
-def test_a_chip_without_measured_rows_is_called_extrapolated(tmp_path):
+def test_a_chip_without_measured_rows_is_called_extrapolated(tmp_path, written, predictions):
     rows = [P100_PRODUCT, {**P100_PRODUCT, "chip": "Titan Xp"}]
     known, unknown = predictions(written(tmp_path / "k.csv", rows))
     assert known["extrapolated"] == ""
@@ -136,7 +119,7 @@ def test_a_chip_without_measured_rows_is_called_extrapolated(tmp_path):
     assert float(unknown["low"]) < float(unknown["predicted"]) < float(unknown["high"])
 
 
-def test_a_bare_name_is_priced_on_every_chip_it_may_mean(tmp_path):
+def test_a_bare_name_is_priced_on_every_chip_it_may_mean(tmp_path, written, predictions):
     row = next(r for r in SHIPPED if r["kernel"] == "gemm" and r["chip"] == "V100 PCIe")
     (line,) = predictions(written(tmp_path / "k.csv", [row]))
     assert "chip is one of v100-pcie-16gb, v100-pcie-32gb" in line["assumed"]
@@ -188,7 +171,7 @@ def test_an_unknown_calibration_is_refused_with_the_nearest():
         load_kernels("defualt")
 
 
-def test_holding_out_needs_measured_rows(tmp_path):
+def test_holding_out_needs_measured_rows(tmp_path, written):
     table = read_kernel_table(written(tmp_path / "k.csv", SHIPPED[:3]))
     with pytest.raises(TableError, match="at least 20 measured rows"):
         hold_out(table, "chips")
@@ -196,7 +179,7 @@ def test_holding_out_needs_measured_rows(tmp_path):
         hold_out(table, "moons")
 
 
-def test_a_chip_held_out_is_predicted_without_its_own_rows(tmp_path):
+def test_a_chip_held_out_is_predicted_without_its_own_rows(tmp_path, written):
     mine = [r for r in SHIPPED if r["kernel"] == "sparse_gemm" or (r["kernel"] == "attention")]
     table = read_kernel_table(written(tmp_path / "k.csv", mine))
     held = hold_out(table, "chips")

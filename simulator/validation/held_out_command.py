@@ -1,0 +1,72 @@
+"""`trainyard validate kernels` and `trainyard validate collectives`: kinds whose rows are held out in several ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..collective_calibration import load_collectives
+from ..kernel_calibration import load_kernels
+from .collective_summary import summarise_collectives
+from .collectives import (
+    CollectiveValidation,
+    predict_collectives,
+    predict_collectives_held_out,
+    read_collective_table,
+)
+from .command import predict_and_write
+from .held_out_summary import HeldOutSummary
+from .kernel_summary import summarise_kernels
+from .kernels import KernelValidation, predict_kernels, predict_kernels_held_out, read_kernel_table
+from .measured_table import JobT, MeasuredTable
+
+
+def validate_measured(
+    kind: str,
+    path: Path | None = None,
+    out: Path | None = None,
+    *,
+    hold: str = "",
+    calibration: str = "default",
+    progress: Callable[[str], None] = lambda _: None,
+) -> HeldOutSummary:
+    """Predict a table of kernels or collectives, write the predictions (all or nothing) and sum up the record.
+
+    ``kind`` is "kernels" or "collectives". Without ``path`` the selection that ships with the package is used. ``hold``
+    ("chips", "shapes" or "generations" of kernels, "groups" or "systems" of collectives) predicts each of them with
+    constants fitted without it; "" uses the shipped constants of ``calibration``.
+
+    Raises
+    ------
+    TableError
+        Where the table cannot be read or is too small to hold anything out.
+    CalibrationError
+        For an unknown calibration.
+    OutputError
+        Where the predictions cannot be written.
+    """
+
+    def kernels(table_path: Path) -> KernelValidation:
+        shipped = load_kernels(calibration)
+        table = _told(read_kernel_table(table_path), progress)
+        if hold:
+            return predict_kernels_held_out(table, hold, progress=progress)
+        return predict_kernels(table, constants=shipped.constants, record=shipped.record)
+
+    def collectives(table_path: Path) -> CollectiveValidation:
+        shipped = load_collectives(calibration)
+        table = _told(read_collective_table(table_path), progress)
+        if hold:
+            return predict_collectives_held_out(table, hold, progress=progress)
+        return predict_collectives(table, constants=shipped.constants, record=shipped.record)
+
+    if kind == "kernels":
+        of_kernels, written = predict_and_write(path, out, shipped="measured_kernels.csv", predict=kernels)
+        return summarise_kernels(of_kernels, written=written)
+    of_collectives, written = predict_and_write(path, out, shipped="measured_collectives.csv", predict=collectives)
+    return summarise_collectives(of_collectives, written=written)
+
+
+def _told(table: MeasuredTable[JobT], progress: Callable[[str], None]) -> MeasuredTable[JobT]:
+    progress(f"{len(table.rows)} rows, {len(table.jobs)} with a model, {len(table.measured_s)} measured")
+    return table
