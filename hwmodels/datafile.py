@@ -153,24 +153,34 @@ def read_toml(path: str | Path, *, name: str | None = None) -> TomlFile:
     messages (default: the path as given).
     """
     shown = str(path) if name is None else name
+    return parse_toml(read_text(path, name=shown), name=shown)
+
+
+def read_text(
+    path: str | Path, *, name: str, too_large: str = "data files are small texts",
+    directory: str = "this is a directory; name a TOML file in it",
+) -> str:  # fmt: skip
+    """The UTF-8 text of a small file, without its byte-order mark; every way it can fail is one `DataFileError`.
+
+    ``too_large`` and ``directory`` end the messages for those two; without a ``directory`` the system's words do.
+    """
     try:
         with open(path, "rb") as stream:
             raw = stream.read(MAX_BYTE + 1)
     except FileNotFoundError:
-        raise DataFileError(f"{shown}: there is no such file.") from None
-    except IsADirectoryError:
-        raise DataFileError(f"{shown}: this is a directory; name a TOML file in it.") from None
+        raise DataFileError(f"{name}: there is no such file.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if directory and isinstance(error, IsADirectoryError):
+            raise DataFileError(f"{name}: {directory}.") from None
         reason = getattr(error, "strerror", None) or str(error)
-        raise DataFileError(f"{shown!a}: cannot be read: {reason}.") from None
+        raise DataFileError(f"{name!a}: cannot be read: {reason}.") from None
     if len(raw) > MAX_BYTE:
-        raise DataFileError(f"{shown}: larger than {MAX_BYTE // 2**20} MiB; data files are small texts.")
+        raise DataFileError(f"{name}: larger than {MAX_BYTE // 2**20} MiB; {too_large}.")
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise DataFileError(f"{shown}:{line}: not UTF-8 text (byte 0x{raw[error.start]:02x}).") from None
-    return parse_toml(text, name=shown)
+        raise DataFileError(f"{name}:{line}: not UTF-8 text (byte 0x{raw[error.start]:02x}).") from None
 
 
 def parse_toml(text: str, *, name: str) -> TomlFile:

@@ -30,7 +30,7 @@ from xml.etree.ElementTree import ParseError
 
 import networkx as nx
 
-from hwmodels.datafile import MAX_BYTE, DataFileError, TomlFile, did_you_mean, read_toml
+from hwmodels.datafile import DataFileError, TomlFile, did_you_mean, read_text, read_toml
 from topologies.graph_checks import Draft, Where
 from topologies.topology import Topology
 
@@ -157,21 +157,7 @@ def _whole(key: str, value: Any) -> Any:
 
 
 def _text(name: str) -> str:
-    try:
-        with open(name, "rb") as stream:
-            raw = stream.read(MAX_BYTE + 1)
-    except FileNotFoundError:
-        raise DataFileError(f"{name}: there is no such file.") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataFileError(f"{name!a}: cannot be read: {reason}.") from None
-    if len(raw) > MAX_BYTE:
-        raise DataFileError(f"{name}: larger than {MAX_BYTE // 2**20} MiB; write a builder for a graph of that size.")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataFileError(f"{name}:{line}: not UTF-8 text (byte 0x{raw[error.start]:02x}).") from None
+    text = read_text(name, name=name, too_large="write a builder for a graph of that size", directory="")
     # Entities can make a small file huge or name other files. Text of two bytes a letter is UTF-8 too, full of NULs;
     # the parser would recognise it and find in it what is looked for here in vain.
     if "\0" in text:
