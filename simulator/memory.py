@@ -34,7 +34,6 @@ _SHARDED: Final = ("column", "row", "heads", "vocab", "inner")
 GATHERED_BLOCKS: Final = 2
 
 _FULL: Final = RECOMPUTE_MODES.index("full")
-_NO_RECOMPUTE: Final = RECOMPUTE_MODES.index("none")
 _SELECTIVE: Final = RECOMPUTE_MODES.index("selective")
 
 
