@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from hwmodels.datafile import DataFileError, TomlFile, did_you_mean, read_toml, unknown_name
-from workloads import convnet
+from workloads.networks import networks, options, takes
 from workloads.op import WorkloadError
 from workloads.transformer import bert, gpt_by_name, spells_gpt_shape, transformer
 from workloads.workload import Workload
 
 DATA: Final = Path(__file__).parent / "data" / "models"
 
-FAMILIES: Final = ("transformer", "bert", "convnet")
-NETWORKS: Final[Mapping[str, Callable[..., Workload]]] = {
-    "alexnet": convnet.alexnet,
-    "alexnet_grouped": convnet.alexnet_grouped,
-    "inception_v3": convnet.inception_v3,
-    "resnet50": convnet.resnet50,
-    "resnet101": convnet.resnet101,
-    "resnet152": convnet.resnet152,
-    "vgg16": convnet.vgg16,
-    "vgg19": convnet.vgg19,
-    "vgg_a": convnet.vgg_a,
-}
+FAMILIES: Final = ("transformer", "bert", "network")
 
 _TEXT: Final = {"name": str, "source": str, "kind": str, "note": str, "aliases": list}
 _SHAPE: Final = {"layers": int, "hidden": int, "heads": int, "ffn": int, "vocab": int, "seq_len": int}
@@ -48,12 +37,12 @@ _OPTIONS: Final = {
 KEYS: Final[Mapping[str, Mapping[str, type]]] = {
     "transformer": {**_TEXT, **_SHAPE, **_OPTIONS},
     "bert": {**_TEXT, **_SHAPE, "activation": str},
-    "convnet": {**_TEXT, "network": str, "version": str, "auxiliary": bool},
+    "network": {**_TEXT, "network": str},
 }
 REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "transformer": ("name", "source", "kind", "layers", "hidden", "heads"),
     "bert": ("name", "source", "kind", "layers", "hidden", "heads"),
-    "convnet": ("name", "source", "kind", "network"),
+    "network": ("name", "source", "kind", "network"),
 }
 #: Whether a source prints the shape or it is written down from memory (or inferred from other figures).
 SOURCE_KINDS: Final = ("published", "recalled")
@@ -182,18 +171,20 @@ def _table_problems(file: TomlFile, where: tuple[str | int, ...], table: object,
     if not isinstance(table, dict):
         return [file.problem(where, "is not a table.")]
     problems = []
+    known = KEYS[family]
+    if family == "network" and "network" in table:
+        if table["network"] not in networks():
+            hint = did_you_mean(str(table["network"]), networks())
+            return [file.problem((*where, "network"), f"is unknown.{hint}")]
+        known = {**known, **options(table["network"])}
     for key, value in table.items():
-        expected = KEYS[family].get(key)
+        expected = known.get(key)
         if expected is None:
-            problems.append(file.problem((*where, key), f"is not a known key.{did_you_mean(key, KEYS[family])}"))
+            problems.append(file.problem((*where, key), f"is not a known key.{did_you_mean(key, known)}"))
         elif type(value) is not expected:
             problems.append(file.problem((*where, key), f"is {value!r}; expected {expected.__name__}."))
         elif isinstance(value, int) and expected is int and value < 1:
             problems.append(file.problem((*where, key), f"is {value}; at least 1."))
-    if "network" in table and table["network"] not in NETWORKS:
-        problems.append(
-            file.problem((*where, "network"), f"is unknown.{did_you_mean(str(table['network']), NETWORKS)}")
-        )
     if "kind" in table and table["kind"] not in SOURCE_KINDS:
         problems.append(file.problem((*where, "kind"), f"is not one of {', '.join(SOURCE_KINDS)}."))
     return problems
@@ -202,7 +193,7 @@ def _table_problems(file: TomlFile, where: tuple[str | int, ...], table: object,
 def _entry(family: str, table: Mapping[str, Any], defaults: Mapping[str, Any]) -> ModelEntry:
     printed = {key: value for key, value in table.items() if key not in _TEXT}
     filled = {**_LAST_RESORT.get(family, {}), **defaults}
-    if family != "convnet" and "ffn" not in printed:
+    if family != "network" and "ffn" not in printed:
         filled["ffn"] = 4 * printed["hidden"]
     return ModelEntry(
         name=table["name"],
@@ -225,9 +216,8 @@ def _build(name: str, seq_len: int | None, image_size: int | None) -> Workload:
     assumed = tuple(f"{key} = {_word(value)}" for key, value in entry.filled.items())
     if entry.note:
         assumed = (*assumed, entry.note)
-    if entry.family == "convnet":
-        _refuse(name, "seq_len", seq_len, "a sequence")
-        return _build_convnet(entry, image_size)
+    if entry.family == "network":
+        return _build_network(entry, {"seq_len": seq_len, "image_size": image_size})
     _refuse(name, "image_size", image_size, "an image")
     values = {**entry.filled, **entry.printed}
     own_seq_len = values["seq_len"]
@@ -238,13 +228,18 @@ def _build(name: str, seq_len: int | None, image_size: int | None) -> Workload:
     return transformer(name=name, source=entry.source, assumed=assumed, **values)
 
 
-def _build_convnet(entry: ModelEntry, image_size: int | None) -> Workload:
-    options = dict(entry.printed)
-    network = NETWORKS[options.pop("network")]
-    workload = network(**options) if image_size is None else network(**options, image_size=image_size)
-    if workload.name != entry.name:
-        raise WorkloadError(f"model '{entry.name}': its network calls itself '{workload.name}'.")
-    return replace(workload, source=entry.source)
+def _build_network(entry: ModelEntry, sizes: Mapping[str, int | None]) -> Workload:
+    given = dict(entry.printed)
+    key = given.pop("network")
+    for size, value in sizes.items():
+        if value is not None and not takes(key, size):
+            _refuse(entry.name, size, value, "a sequence" if size == "seq_len" else "an image")
+        elif value is not None:
+            given[size] = value
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    workload = networks()[key](**values)
+    noted = (*workload.assumed, entry.note) if entry.note else workload.assumed
+    return replace(workload, name=entry.name, source=entry.source, assumed=noted)
 
 
 def _refuse(name: str, word: str, value: int | None, sample: str) -> None:

@@ -200,3 +200,16 @@ def resnet101(*, version: str = "v1.5", image_size: int = 224, num_classes: int 
 def resnet152(*, version: str = "v1.5", image_size: int = 224, num_classes: int = 1000) -> Workload:
     """ResNet-152, 60,192,808 parameters."""
     return resnet(depth=152, version=version, image_size=image_size, num_classes=num_classes)
+
+
+NETWORKS = {
+    "alexnet": alexnet,
+    "alexnet_grouped": alexnet_grouped,
+    "inception_v3": inception_v3,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "resnet152": resnet152,
+    "vgg16": vgg16,
+    "vgg19": vgg19,
+    "vgg_a": vgg_a,
+}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from workloads.op import Op, WorkloadError
 
 #: Ops whose FLOPs the field counts; the rest is memory traffic.
-COUNTED_KINDS = ("gemm", "conv", "attention")
+COUNTED_KINDS = ("gemm", "conv", "attention", "recurrent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,11 @@ class Layer:
     def forward_flop(self) -> int:
         """Forward work of one repeat for one sample: products, convolutions and attention. [FLOP]"""
         return sum(op.forward_flop for op in self.ops if op.kind in COUNTED_KINDS)
+
+    @property
+    def spread_parameters(self) -> int:
+        """Parameters of one repeat that expert parallelism spreads."""
+        return sum(op.parameters for op in self.ops if op.is_spread)
 
     @property
     def saved_elements(self) -> float:

@@ -20,11 +20,13 @@ four-byte logit 2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
-KINDS: Final = ("gemm", "conv", "attention", "vector", "embedding")
-SPLITS: Final = ("none", "column", "row", "heads", "vocab", "sequence", "inner")
+KINDS: Final = ("gemm", "conv", "attention", "recurrent", "vector", "embedding")
+SPLITS: Final = ("none", "column", "row", "heads", "vocab", "sequence", "inner", "table")
+#: Cell of a recurrent layer -> its gates.
+CELLS: Final = {"vanilla": 1, "gru": 3, "lstm": 4}
 
 
 class WorkloadError(ValueError):
@@ -38,21 +40,40 @@ class Op:
     Attributes
     ----------
     kind
-        ``gemm``, ``conv``, ``attention``, ``vector`` (element-wise, normalisation, pooling, loss) or ``embedding``
-        (a table look-up: ``m`` rows gathered, ``n`` wide, from ``k`` rows).
+        ``gemm``, ``conv``, ``attention``, ``recurrent`` (all steps of one layer in one direction), ``vector``
+        (element-wise, normalisation, pooling, loss) or ``embedding`` (a table look-up: ``m`` rows gathered, ``n``
+        wide, from ``k`` rows).
     m, n, k, batch
         The matrix view C[m, n] = A[m, k] B[k, n], ``batch`` times. A convolution is its implicit product:
         m = output height x width, n = output channels / groups, k = input channels / groups x kernel, batch = groups.
     kernel, stride, padding, in_hw, out_hw, c_in, c_out, input_needs_gradient
         Geometry of a convolution, (height, width); channels over all groups. The first layer's input is data and
         needs no gradient.
+    depth
+        Geometry of a three-dimensional convolution along its first axis: (kernel, stride, padding, in, out); m counts
+        all outputs and k all taps.
+    transposed
+        A transposed convolution, laid out as the convolution whose data gradient it is: ``in_hw`` and ``c_in`` are
+        its output, ``out_hw`` and ``c_out`` its input.
     heads, kv_heads, head_dim, seq_len, context, causal
-        Attention: query heads, key/value heads, width of a head, queries and keys per sample.
+        Attention: query heads, key/value heads, width of a head, queries and keys per sample. ``context`` is the mean
+        number of keys a query sees where a window or a memory makes it another than ``seq_len``.
+    value_dim
+        Width of a head's values where it differs from that of its queries and keys (multi-head latent attention); 0
+        where it does not.
+    cell
+        Recurrent: ``vanilla``, ``gru`` or ``lstm``, of ``seq_len`` steps, ``k`` inputs and ``n`` units.
+    experts
+        A product of which each row uses one of so many parameter matrices; ``m`` counts the rows of all (tokens x
+        experts per token). 0 where there is one matrix.
+    exchanged_elements
+        Elements that this op sends to other ranks with expert parallelism, forward; as many come back backward.
     parameters
         Learned parameters of this op, bias included.
     forward_flop
-        2 m n k batch for products; 4 x queries x keys x heads x head width for attention, not halved for a causal
-        mask; 0 for the rest, whose time is memory traffic. [FLOP]
+        2 m n k batch for products; 2 x queries x keys x heads x (head + value width) for attention, not halved for a
+        causal mask; 2 x steps x gates x n (k + n) for a recurrent layer; 0 for the rest, whose time is memory traffic.
+        [FLOP]
     read_elements, write_elements
         Activation elements the kernel reads and writes in the forward pass; parameters and masks are left out.
     saved_elements
@@ -91,12 +112,18 @@ class Op:
     out_hw: tuple[int, int] = (0, 0)
     c_in: int = 0
     c_out: int = 0
+    depth: tuple[int, int, int, int, int] = (1, 1, 0, 1, 1)
+    transposed: bool = False
     input_needs_gradient: bool = True
     heads: int = 0
     kv_heads: int = 0
     head_dim: int = 0
     seq_len: int = 0
     context: int = 0
+    value_dim: int = 0
+    cell: str = ""
+    experts: int = 0
+    exchanged_elements: float = 0.0
     causal: bool = False
     parameters: int = 0
     forward_flop: int = 0
@@ -120,6 +147,10 @@ class Op:
             value = getattr(self, entry.name)
             if isinstance(value, int | float) and not 0 <= value < float("inf"):
                 raise WorkloadError(f"op '{self.name}': {entry.name} is {value}; a count is finite and not negative.")
+        if self.kind == "recurrent" and self.cell not in CELLS:
+            raise WorkloadError(f"op '{self.name}': cell is '{self.cell}'. Legal: {', '.join(CELLS)}.")
+        if self.experts and self.kind != "gemm":
+            raise WorkloadError(f"op '{self.name}': experts is {self.experts}; only a gemm has experts.")
         expected = self._expected_flop()
         if self.forward_flop != expected:
             raise WorkloadError(
@@ -130,24 +161,97 @@ class Op:
         if self.kind in ("gemm", "conv"):
             return 2 * self.m * self.n * self.k * self.batch
         if self.kind == "attention":
-            return 4 * self.seq_len * self.context * self.heads * self.head_dim
+            return 2 * self.seq_len * self.context * self.heads * (self.head_dim + self.value_width)
+        if self.kind == "recurrent":
+            return 2 * self.seq_len * CELLS[self.cell] * self.n * (self.k + self.n)
         return 0
 
+    @property
+    def value_width(self) -> int:
+        """Width of a head's values."""
+        return self.value_dim or self.head_dim
 
-def gemm(*, name: str, m: int, n: int, k: int, bias: bool = False, split: str = "none", keeps_input: bool = True) -> Op:
-    """A dense layer: ``m`` rows per sample times a k x n parameter matrix; keeps its input unless told otherwise."""
+    @property
+    def is_spread(self) -> bool:
+        """Whether expert parallelism spreads this op's parameters."""
+        return bool(self.experts) or self.split == "table"
+
+
+def gemm(
+    *,
+    name: str,
+    m: int,
+    n: int,
+    k: int,
+    bias: bool = False,
+    split: str = "none",
+    keeps_input: bool = True,
+    experts: int = 0,
+    exchanged_elements: float = 0.0,
+) -> Op:
+    """A dense layer: ``m`` rows per sample times a k x n parameter matrix; keeps its input unless told otherwise.
+
+    With ``experts`` there are that many matrices (and biases), each row uses one.
+    """
     return Op(
         name=name,
         kind="gemm",
         m=m,
         n=n,
         k=k,
-        parameters=k * n + (n if bias else 0),
+        parameters=max(experts, 1) * (k * n + (n if bias else 0)),
         forward_flop=2 * m * n * k,
         read_elements=m * k,
         write_elements=m * n,
         saved_elements=float(m * k) if keeps_input else 0.0,
         split=split,
+        experts=experts,
+        exchanged_elements=exchanged_elements,
+    )
+
+
+def product(
+    *, name: str, batch: int, m: int, n: int, k: int, saved_elements: float | None = None, split: str = "none"
+) -> Op:
+    """``batch`` products of two activations, [m, k] x [k, n]: no parameters; keeps both operands unless told."""
+    return Op(
+        name=name,
+        kind="gemm",
+        m=m,
+        n=n,
+        k=k,
+        batch=batch,
+        forward_flop=2 * batch * m * n * k,
+        read_elements=batch * (m * k + k * n),
+        write_elements=batch * m * n,
+        saved_elements=float(batch * (m * k + k * n)) if saved_elements is None else saved_elements,
+        split=split,
+    )
+
+
+def recurrent(*, name: str, cell: str, steps: int, width: int, hidden: int, biases: int = 2) -> Op:
+    """All steps of one recurrent layer in one direction; keeps its input, its gates and its states.
+
+    Parameters are gates x hidden x (width + hidden + ``biases``): cuDNN's and PyTorch's layers have two biases,
+    TensorFlow's one. What is kept: the input, the activated gates, the output and (LSTM) the cell state.
+    """
+    if cell not in CELLS:
+        raise WorkloadError(f"op '{name}': cell is '{cell}'. Legal: {', '.join(CELLS)}.")
+    gates = CELLS[cell]
+    states = 2 if cell == "lstm" else 1
+    return Op(
+        name=name,
+        kind="recurrent",
+        cell=cell,
+        seq_len=steps,
+        n=hidden,
+        k=width,
+        parameters=gates * hidden * (width + hidden + biases),
+        forward_flop=2 * steps * gates * hidden * (width + hidden),
+        read_elements=steps * width,
+        write_elements=steps * hidden,
+        saved_elements=float(steps * (width + (gates + states) * hidden)),
+        launches=steps,
     )
 
 
@@ -202,6 +306,62 @@ def conv(
     )
 
 
+def conv3d(
+    *,
+    name: str,
+    in_dhw: tuple[int, int, int],
+    c_in: int,
+    c_out: int,
+    kernel: tuple[int, int, int],
+    stride: tuple[int, int, int] = (1, 1, 1),
+    padding: tuple[int, int, int] = (0, 0, 0),
+    groups: int = 1,
+    bias: bool = False,
+    keeps_input: bool = True,
+    input_needs_gradient: bool = True,
+) -> Op:
+    """A convolution over (depth, height, width) as its implicit matrix product; output sides as for `conv`."""
+    flat = conv(
+        name=name, in_hw=in_dhw[1:], c_in=c_in, c_out=c_out, kernel=kernel[1:], stride=stride[1:], padding=padding[1:],
+        groups=groups, bias=bias, keeps_input=keeps_input, input_needs_gradient=input_needs_gradient,
+    )  # fmt: skip
+    (out, _) = window_output(
+        name=name, in_hw=(in_dhw[0], 1), kernel=(kernel[0], 1), stride=(stride[0], 1), padding=(padding[0], 0)
+    )
+    taps = flat.k * kernel[0]
+    return replace(
+        flat,
+        depth=(kernel[0], stride[0], padding[0], in_dhw[0], out),
+        m=flat.m * out,
+        k=taps,
+        parameters=taps * c_out + (c_out if bias else 0),
+        forward_flop=2 * flat.m * out * flat.n * taps * groups,
+        read_elements=flat.read_elements * in_dhw[0],
+        write_elements=flat.write_elements * out,
+        saved_elements=flat.saved_elements * in_dhw[0],
+    )
+
+
+def transposed(op: Op, *, name: str, bias: bool = False, keeps_input: bool = True) -> Op:
+    """The transposed convolution of a convolution: from what that writes to what it reads.
+
+    ``op`` is laid out from the larger side; its ``c_in`` and ``in_hw`` become the output. Work and parameters are those
+    of ``op``; the bias has its ``c_in`` entries.
+    """
+    if op.kind != "conv" or op.transposed:
+        raise WorkloadError(f"op '{name}': only a convolution can be transposed.")
+    return replace(
+        op,
+        name=name,
+        transposed=True,
+        parameters=op.k * op.c_out + (op.c_in if bias else 0),
+        read_elements=op.write_elements,
+        write_elements=op.c_in * op.in_hw[0] * op.in_hw[1] * op.depth[3],
+        saved_elements=float(op.write_elements) if keeps_input else 0.0,
+        input_needs_gradient=True,
+    )
+
+
 def window_output(
     *,
     name: str,
@@ -228,7 +388,16 @@ def window_output(
 
 
 def attention(
-    *, name: str, heads: int, kv_heads: int, head_dim: int, seq_len: int, context: int, causal: bool, dropout: bool
+    *,
+    name: str,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    seq_len: int,
+    context: int,
+    causal: bool,
+    dropout: bool,
+    value_dim: int = 0,
 ) -> Op:
     """The attention core (scores, softmax, weighted sum) as one op; a stack decides whether it is fused.
 
@@ -241,7 +410,8 @@ def attention(
        arXiv:2205.05198
     """
     scores = heads * seq_len * context
-    queries, keys_and_values = heads * head_dim * seq_len, 2 * kv_heads * head_dim * context
+    values = value_dim or head_dim
+    queries, keys_and_values = heads * head_dim * seq_len, kv_heads * (head_dim + values) * context
     return Op(
         name=name,
         kind="attention",
@@ -251,9 +421,10 @@ def attention(
         seq_len=seq_len,
         context=context,
         causal=causal,
-        forward_flop=4 * scores * head_dim,
+        value_dim=value_dim,
+        forward_flop=2 * scores * (head_dim + values),
         read_elements=queries + keys_and_values,
-        write_elements=queries,
+        write_elements=heads * values * seq_len,
         saved_elements=float(queries + keys_and_values),
         score_elements=(2.5 if dropout else 1.0) * scores,
         statistic_elements=2.0 * heads * seq_len,
@@ -285,8 +456,13 @@ def vector(
     )
 
 
-def embedding(*, name: str, rows: int, width: int, tokens: int, split: str = "vocab") -> Op:
-    """A table look-up: ``tokens`` rows of ``width`` elements out of a table of ``rows``; token ids are not counted."""
+def embedding(
+    *, name: str, rows: int, width: int, tokens: int, split: str = "vocab", exchanged_elements: float = 0.0
+) -> Op:
+    """A table look-up: ``tokens`` rows of ``width`` elements out of a table of ``rows``; token ids are not counted.
+
+    With split ``table`` whole tables are spread over expert-parallel ranks, as recommenders do.
+    """
     return Op(
         name=name,
         kind="embedding",
@@ -297,4 +473,5 @@ def embedding(*, name: str, rows: int, width: int, tokens: int, split: str = "vo
         read_elements=tokens * width,
         write_elements=tokens * width,
         split=split,
+        exchanged_elements=exchanged_elements,
     )

@@ -10,8 +10,10 @@ from workloads.op import WorkloadError
 
 Hyper = int | float | str | bool
 
-FAMILIES = ("convnet", "transformer")
-SAMPLES = ("image", "sequence")
+#: Kinds of networks; a word for reports and for pooling errors, never a switch of behaviour.
+FAMILIES = ("convnet", "transformer", "recurrent", "recommender", "scientific", "generative")
+#: What one sample is: an image or a volume has no tokens, a record is one row of a table.
+SAMPLES = ("image", "volume", "sequence", "utterance", "record")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class Workload:
     Attributes
     ----------
     family, sample
-        ``convnet`` on an ``image`` or ``transformer`` on a ``sequence``.
+        What kind of network it is and what one sample is, as in `FAMILIES` and `SAMPLES`.
     layers
         In forward order; identical blocks are one `Layer` with ``repeat``.
     tokens_per_sample
