@@ -61,10 +61,10 @@ class Software:
 
 
 def kind_of_run(workload: Workload) -> str:
-    """The kind of run that errors are pooled over: "cnn", "llm" (causal) or "bert"."""
-    if workload.family == "convnet":
-        return "cnn"
-    return "llm" if workload.causal else "bert"
+    """The kind of run that errors are pooled over: "cnn", "llm" (causal transformers), "bert" (others) or "other"."""
+    if workload.family == "transformer":
+        return "llm" if workload.causal else "bert"
+    return "cnn" if workload.family == "convnet" else "other"
 
 
 def usual_stack(kind: str, architecture: str) -> str:
@@ -104,10 +104,8 @@ def software(
             precision = "fp16_mixed" if chip.has_matrix_units and "fp16" in chip.peak_flop_per_s else "fp32"
         lines.append(f"precision {precision}: the fastest that training on {chip.architecture} chips commonly uses")
     if not optimizer_name:
-        optimizer_name = "momentum" if workload.family == "convnet" else "adam"
-        lines.append(
-            f"optimizer {optimizer_name}: usual for {'images' if workload.family == 'convnet' else 'sequences'}"
-        )
+        optimizer_name = "momentum" if workload.sample == "image" else "adam"
+        lines.append(f"optimizer {optimizer_name}: usual for {workload.sample}s")
     return Software(
         stack=stack(stack_id), recipe=recipe(precision), optimizer=optimizer(optimizer_name), defaults=tuple(lines)
     )

@@ -5,7 +5,7 @@ strategies or a fit over thousands of measured runs is the same few array operat
 
 ====== =========================================================================
 C      contexts: distinct (chip, stack, recipe, optimizer, cluster)
-K      shapes: distinct (context, workload, micro-batch, tp, cp, sequence parallel)
+K      shapes: distinct (context, workload, micro-batch, tp, cp, sequence parallel, ep, etp)
 S      strategies
 R      roles of pipeline stages: first, middle, last
 G      blocks of the workload, in forward order (padded with empty ones)
@@ -57,12 +57,17 @@ class Lowered:
     shape_tp: Floats  # (K,)
     shape_cp: Floats  # (K,)
     shape_sequence_parallel: NDArray[np.bool_]  # (K,)
+    shape_ep: Floats  # (K,)
+    shape_etp: Floats  # (K,)
     forward_calls: Ints  # (K, G) and so on
     forward_byte: Floats
     backward_calls: Ints
     backward_byte: Floats
     parameters: Floats
     shared_parameters: Floats
+    spread_parameters: Floats
+    expert_calls: Ints
+    expert_byte: Floats
     context_byte: Floats
     repeats: Ints
     boundary_byte: Floats  # (K,)
@@ -71,6 +76,8 @@ class Lowered:
     pp: Ints
     dp: Ints
     cp: Ints
+    ep: Ints
+    etp: Ints
     micro_batches: Ints
     virtual_stages: Ints
     schedule: Ints
@@ -99,8 +106,14 @@ class Lowered:
         one_stage = (self.pp == 1)[:, None]
         return np.asarray(self.parameters[self.shape] - np.where(one_stage, self.shared_parameters[self.shape], 0.0))
 
+    @property
+    def spread_ranks(self) -> Ints:
+        """Ranks that hold the same experts, each its own copy; shape (S,)."""
+        return np.asarray(np.maximum(self.tp * self.cp * self.dp // (self.ep * self.etp), 1), dtype=np.int64)
 
-_ABOVE_SHAPES: Final = ("shape_context", "shape_tp", "shape_cp", "shape_sequence_parallel", "boundary_byte")
+
+#: Columns that make a shape of the work.
+_SHAPE_KEY: Final = ("micro_batch", "tp", "cp", "ep", "etp", "sequence_parallel")
 _PER_BLOCK: Final = (
     "forward_calls",
     "forward_byte",
@@ -108,6 +121,9 @@ _PER_BLOCK: Final = (
     "backward_byte",
     "parameters",
     "shared_parameters",
+    "spread_parameters",
+    "expert_calls",
+    "expert_byte",
     "context_byte",
     "repeats",
 )
@@ -125,7 +141,7 @@ def lower(
     """
     columns = {
         name: np.array([getattr(s, name) for s in strategies], dtype=np.int64)
-        for name in ("tp", "pp", "dp", "cp", "micro_batch", "micro_batches", "virtual_stages")
+        for name in ("tp", "pp", "dp", "cp", "ep", "etp", "micro_batch", "micro_batches", "virtual_stages")
     }
     columns["sequence_parallel"] = np.array([s.sequence_parallel for s in strategies], dtype=np.int64)
     columns["schedule"] = np.array([SCHEDULES.index(s.schedule) for s in strategies], dtype=np.int64)
@@ -148,13 +164,13 @@ def lower_columns(
     frozen: bool = False,
 ) -> Lowered:  # fmt: skip
     """`lower` for strategies that already stand in columns (a search makes them so)."""
-    key = np.stack([columns["micro_batch"], columns["tp"], columns["cp"], columns["sequence_parallel"]], axis=1)
+    key = np.stack([columns[name] for name in _SHAPE_KEY], axis=1)
     distinct, shape = np.unique(key, axis=0, return_inverse=True)
     shape = shape.reshape(-1).astype(np.int64)
     shapes = Shapes(
-        micro_batch=distinct[:, 0].astype(float), tp=distinct[:, 1].astype(float), cp=distinct[:, 2].astype(float),
-        sequence_parallel=distinct[:, 3].astype(bool),
-    )  # fmt: skip
+        **{name: distinct[:, place].astype(float) for place, name in enumerate(_SHAPE_KEY[:-1])},
+        sequence_parallel=distinct[:, -1].astype(bool),
+    )
     table = lower_ops(
         workload, chip=context.cluster.chip, stack=context.stack, recipe=context.recipe, shapes=shapes, frozen=frozen
     )
@@ -175,12 +191,14 @@ def lower_columns(
     return Lowered(
         contexts=(context,), block_names=tuple(layer.name for layer in workload.layers), table=table,
         shape_context=np.zeros(count, np.int64), shape_tp=shapes.tp, shape_cp=shapes.cp,
-        shape_sequence_parallel=shapes.sequence_parallel, forward_calls=messages.forward_calls,
+        shape_sequence_parallel=shapes.sequence_parallel, shape_ep=shapes.ep, shape_etp=shapes.etp,
+        forward_calls=messages.forward_calls,
         forward_byte=messages.forward_byte, backward_calls=messages.backward_calls,
         backward_byte=messages.backward_byte, parameters=messages.parameters,
-        shared_parameters=messages.shared_parameters, context_byte=messages.context_byte,
+        shared_parameters=messages.shared_parameters, spread_parameters=messages.spread_parameters,
+        expert_calls=messages.expert_calls, expert_byte=messages.expert_byte, context_byte=messages.context_byte,
         repeats=np.tile(repeats, (count, 1)), boundary_byte=messages.boundary_byte,
-        shape=shape, tp=columns["tp"], pp=pp, dp=columns["dp"], cp=columns["cp"],
+        shape=shape, tp=columns["tp"], pp=pp, dp=columns["dp"], cp=columns["cp"], ep=columns["ep"], etp=columns["etp"],
         micro_batches=columns["micro_batches"], virtual_stages=columns["virtual_stages"], schedule=columns["schedule"],
         recompute=columns["recompute"], sharding=sharding, shard_ranks=shard_ranks, gradient_mode=mode.astype(np.int64),
         parameter_servers=parameter_servers, frozen=np.full(len(pp), frozen),

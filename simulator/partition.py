@@ -13,23 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwmodels.chip import Chip
-from workloads.op import Op
+from workloads.op import TENSOR_SPLITS, Op
 from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
 
 from .kernels import conv_algorithms as conv
-from .kernels.optable import BACKWARD, FORWARD, MATRIX, REPLAY, VECTOR, Floats, Ints, OpTable
+from .kernels.optable import BACKWARD, FORWARD, MATRIX, REPLAY, VECTOR, WEIGHTS, Floats, Ints, OpTable
 from .priced_rows import ATTENTION_BACKWARD, Rows, Shapes
+from .recurrent_rows import add_recurrent
 from .stack import Stack
 
 #: Passes over the score matrix that an unfused attention makes besides its two products: scale and mask, softmax,
 #: dropout, each reading and writing; backward likewise.
 UNFUSED_SCORE_PASSES_FORWARD = 6.0
 UNFUSED_SCORE_PASSES_BACKWARD = 8.0
-
-
-#: Splits of which every tensor-parallel rank holds a share; the others are replicated (or split by sequence).
-TENSOR_SPLITS = ("column", "row", "vocab", "heads", "inner")
 
 
 def lower_ops(
@@ -49,6 +46,8 @@ def lower_ops(
                 _conv(rows, block, op)
             elif op.kind == "attention":
                 _attention(rows, block, op)
+            elif op.kind == "recurrent":
+                add_recurrent(rows, block, op)
             else:
                 _vector(rows, block, op)
     return rows.table()
@@ -56,35 +55,48 @@ def lower_ops(
 
 def _gemm(rows: Rows, block: int, op: Op) -> None:
     s = rows.shapes
-    m = s.micro_batch * op.m / s.cp
-    n = op.n / (s.tp if op.split in ("column", "vocab") else 1.0)
-    k = op.k / (s.tp if op.split == "row" else 1.0)
-    gradient_byte = 2.0 * rows.recipe.gradient_byte * k * n * op.batch if op.parameters else 0.0
-    rows.product(block=block, phase=FORWARD, kind=MATRIX, rate=0, batch=op.batch, m=m, n=n, k=k)
-    rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=0, batch=op.batch, m=m, n=k, k=n)
-    if op.trainable and not rows.frozen:
-        rows.product(
-            block=block, phase=BACKWARD, kind=MATRIX, rate=0, batch=op.batch, m=k, n=n, k=m, extra_byte=gradient_byte
-        )
+    if op.experts:
+        # Rows are spread evenly over the experts, and so over the ranks that hold them: as many arrive as leave.
+        routed = s.micro_batch * op.m / s.cp * s.etp / s.tp
+        batch = np.maximum(1.0, np.minimum(op.experts / s.ep, routed))
+        m, tensor = routed / batch, s.etp
+    else:
+        batch, m, tensor = np.full(len(s), float(op.batch)), s.micro_batch * op.m / s.cp, s.tp
+        if op.split == "heads":
+            batch = batch / s.tp
+    n = op.n / (tensor if op.split in ("column", "vocab") else 1.0)
+    k = op.k / (tensor if op.split == "row" else 1.0)
+    gradient_byte = 2.0 * rows.recipe.gradient_byte * k * n * batch if op.parameters else 0.0
+    rows.product(block=block, phase=FORWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=n, k=k)
+    rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=k, k=n)
+    if not op.parameters or (op.trainable and not rows.frozen):
+        # Of a product of two activations this is the gradient of the other one, which waits for nobody.
+        phase = WEIGHTS if op.parameters else BACKWARD
+        rows.product(block=block, phase=phase, kind=MATRIX, rate=0, batch=batch, m=k, n=n, k=m, extra_byte=gradient_byte)
     cast_byte = rows.recipe.cast_byte
     if cast_byte:
         # Inputs are cast by the op before them, gradients by kernels of their own; parameters once per update.
         for phase, elements, launches in ((FORWARD, m * k, 0.0), (BACKWARD, m * n, 1.0)):
             rows.add(
                 block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0,
-                byte=cast_byte * elements * op.batch, launches=launches,
+                byte=cast_byte * elements * batch, launches=launches,
             )  # fmt: skip
 
 
 def _conv(rows: Rows, block: int, op: Op) -> None:
     # Windows overlap: each pass reads and writes the images and the parameters once, not once per tap.
-    pixels = op.in_hw[0] * op.in_hw[1]
+    pixels = op.in_hw[0] * op.in_hw[1] * op.depth[3]
     elements = rows.shapes.micro_batch * (pixels * op.c_in + op.m * op.c_out) + float(op.k) * op.n * op.batch
     byte = rows.recipe.storage_byte * elements
-    rows.convolution(op, block=block, phase=FORWARD, direction=conv.FORWARD, byte=byte)
+    # A transposed convolution is the data gradient of the one it is laid out as, and that is its own.
+    forward, backward = (
+        (conv.BACKWARD_DATA, conv.FORWARD) if op.transposed else (conv.FORWARD, conv.BACKWARD_DATA)
+    )
+    rows.convolution(op, block=block, phase=FORWARD, direction=forward, byte=byte)
     if op.input_needs_gradient:
-        rows.convolution(op, block=block, phase=BACKWARD, direction=conv.BACKWARD_DATA, byte=byte)
-    rows.convolution(op, block=block, phase=BACKWARD, direction=conv.BACKWARD_WEIGHTS, byte=byte)
+        rows.convolution(op, block=block, phase=BACKWARD, direction=backward, byte=byte)
+    if op.trainable and not rows.frozen:
+        rows.convolution(op, block=block, phase=WEIGHTS, direction=conv.BACKWARD_WEIGHTS, byte=byte)
 
 
 def _attention(rows: Rows, block: int, op: Op) -> None:
@@ -93,27 +105,38 @@ def _attention(rows: Rows, block: int, op: Op) -> None:
     queries, keys = op.seq_len / s.cp, float(op.context)
     element = rows.recipe.storage_byte
     if rows.stack.attention == "fused":
-        byte = element * s.micro_batch / s.tp * op.head_dim * (2.0 * op.heads * queries + 2.0 * op.kv_heads * keys)
+        width = op.head_dim + op.value_width
+        byte = element * s.micro_batch / s.tp * width * (op.heads * queries + op.kv_heads * keys)
         for phase, factor in ((FORWARD, 1.0), (BACKWARD, ATTENTION_BACKWARD)):
             rows.attention(op, heads=heads, block=block, phase=phase, byte=byte * factor)
         return
     scores = heads * queries * keys * element
     for phase in (FORWARD, REPLAY):
         rows.product(block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=keys, k=op.head_dim)
-        rows.product(block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=op.head_dim, k=keys)
+        rows.product(block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=op.value_width, k=keys)
         rows.add(
             block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0,
             byte=scores * UNFUSED_SCORE_PASSES_FORWARD, launches=3.0,
         )  # fmt: skip
     for m, n, k in (
-        (queries, op.head_dim, keys), (keys, op.head_dim, queries), (queries, keys, op.head_dim),
-        (keys, op.head_dim, queries),
+        (queries, op.head_dim, keys), (keys, op.head_dim, queries), (queries, keys, op.value_width),
+        (keys, op.value_width, queries),
     ):  # fmt: skip
         rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=1, batch=heads, m=m, n=n, k=k)
     rows.add(
         block=block, phase=BACKWARD, kind=VECTOR, rate=1, flop=0.0,
         byte=scores * UNFUSED_SCORE_PASSES_BACKWARD, launches=3.0,
     )  # fmt: skip
+
+
+def held_by(op: Op, shapes: Shapes) -> Floats:
+    """Over how many ranks an op's parameters are spread; shape (shapes,)."""
+    if op.experts:
+        tensor = shapes.etp if op.split in ("column", "row") else np.ones(len(shapes))
+        return np.asarray(tensor * shapes.ep)
+    if op.split == "table":
+        return shapes.ep
+    return shapes.tp if op.split in TENSOR_SPLITS else np.ones(len(shapes))
 
 
 def vector_share(op: Op, shapes: Shapes) -> Floats:
@@ -134,11 +157,20 @@ def _vector(rows: Rows, block: int, op: Op) -> None:
         block=block, phase=FORWARD, kind=VECTOR, rate=1, flop=0.0,
         byte=share * (op.read_elements + op.write_elements), launches=float(op.launches),
     )  # fmt: skip
-    parameter_byte = 2.0 * rows.recipe.gradient_byte * op.parameters / rows.shapes.tp if op.kind == "embedding" else 0.0
+    parameter_byte = _table_update_byte(rows, op)
     rows.add(
         block=block, phase=BACKWARD, kind=VECTOR, rate=1, flop=0.0,
         byte=share * (op.read_elements + 2.0 * op.write_elements) + parameter_byte, launches=float(op.launches),
     )  # fmt: skip
+
+
+def _table_update_byte(rows: Rows, op: Op) -> Floats:
+    """Traffic of a table's gradient: the whole table where it is dense, the rows that were looked up where it is spread."""
+    s = rows.shapes
+    if op.kind != "embedding":
+        return np.zeros(len(s))
+    touched = s.micro_batch * op.m * op.n if op.split == "table" else op.parameters / s.tp
+    return np.asarray(2.0 * rows.recipe.gradient_byte * touched)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +180,9 @@ class BlockMessages:
     ``forward_calls`` counts the tensor-parallel all-reduces of a block's forward pass and ``forward_byte`` their
     size each [B] (the mean where they differ); ``backward_*`` likewise. ``parameters`` is what one rank holds of a
     block, ``shared_parameters`` what of it an earlier block holds too (a tied table, on one stage).
-    ``boundary_byte`` has shape (shapes,): activations at a stage boundary [B].
+    ``parameters`` leaves out tables that are spread: they have no dense gradient. ``spread_parameters`` is what of it
+    expert parallelism spreads. ``expert_calls`` all-to-alls of a block's forward pass (as many come back) carry ``expert_byte`` each from
+    every rank. ``boundary_byte`` has shape (shapes,): activations at a stage boundary [B].
     """
 
     forward_calls: Ints
@@ -157,6 +191,9 @@ class BlockMessages:
     backward_byte: Floats
     parameters: Floats
     shared_parameters: Floats
+    spread_parameters: Floats
+    expert_calls: Ints
+    expert_byte: Floats
     boundary_byte: Floats
     context_byte: Floats
 
@@ -172,14 +209,23 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
     tokens = shapes.micro_batch * workload.tokens_per_sample / shapes.cp
     zero = np.zeros((count, blocks))
     forward_calls, backward_calls = np.zeros((count, blocks), np.int64), np.zeros((count, blocks), np.int64)
+    expert_calls = np.zeros((count, blocks), np.int64)
     forward_byte, backward_byte, parameters, context_byte = zero.copy(), zero.copy(), zero.copy(), zero.copy()
-    split = shapes.tp > 1
+    spread_parameters, expert_byte = zero.copy(), zero.copy()
+    split, several = shapes.tp > 1, shapes.ep > 1
     for block, layer in enumerate(workload.layers):
-        forward = backward = 0
-        width_forward = width_backward = 0.0
+        forward = backward = exchanges = 0
+        width_forward = width_backward = exchanged = 0.0
         for op in layer.ops:
-            sharded = op.split in TENSOR_SPLITS
-            parameters[:, block] += op.parameters / (shapes.tp if sharded else 1.0)
+            held = op.parameters / held_by(op, shapes)
+            # A spread table's gradient is the rows that were looked up, which its owner has.
+            parameters[:, block] += held if op.split != "table" else 0.0
+            if op.experts:
+                spread_parameters[:, block] += held
+            if op.exchanged_elements:
+                exchanges, exchanged = exchanges + 1, exchanged + op.exchanged_elements
+            if op.experts:
+                continue
             if op.kind == "gemm" and op.split == "row":
                 forward, width_forward = forward + 1, width_forward + op.n
                 backward, width_backward = backward + 1, width_backward + op.n
@@ -189,19 +235,30 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
                 forward, width_forward = forward + 1, width_forward + op.write_elements / workload.tokens_per_sample
             elif op.kind == "attention":
                 context_byte[:, block] += (
-                    2.0 * recipe.storage_byte * shapes.micro_batch * op.context * op.kv_heads * op.head_dim / shapes.tp
+                    recipe.storage_byte
+                    * shapes.micro_batch
+                    * op.context
+                    * op.kv_heads
+                    * (op.head_dim + op.value_width)
+                    / shapes.tp
                 )
         forward_calls[:, block], backward_calls[:, block] = forward * split, backward * split
         forward_byte[:, block] = recipe.storage_byte * tokens * (width_forward / forward if forward else 0.0)
         backward_byte[:, block] = recipe.storage_byte * tokens * (width_backward / backward if backward else 0.0)
+        expert_calls[:, block] = exchanges * several
+        mean = exchanged / exchanges if exchanges else 0.0
+        expert_byte[:, block] = recipe.storage_byte * mean * shapes.micro_batch / shapes.cp * shapes.etp / shapes.tp
     shared = zero.copy()
     # A tied head multiplies by the embedding's table: one tensor where both stand on one stage.
     shared[:, -1] = workload.tied_parameters / shapes.tp
-    hidden = float(workload.hyper.get("hidden", 0) or 0)
-    boundary = recipe.storage_byte * tokens * hidden / np.where(shapes.sequence_parallel, shapes.tp, 1.0)
+    # What the last op of a repeated block hands on is what a stage hands on.
+    repeated = max(workload.layers, key=lambda layer: layer.repeat)
+    handed = shapes.micro_batch * repeated.ops[-1].write_elements / shapes.cp
+    boundary = recipe.storage_byte * handed / np.where(shapes.sequence_parallel, shapes.tp, 1.0)
     return BlockMessages(
         forward_calls=forward_calls, forward_byte=forward_byte, backward_calls=backward_calls,
         backward_byte=backward_byte, parameters=parameters, shared_parameters=shared,
+        spread_parameters=spread_parameters, expert_calls=expert_calls, expert_byte=expert_byte,
         boundary_byte=np.asarray(boundary),
         context_byte=np.where((shapes.cp > 1)[:, None], context_byte, 0.0),
     )  # fmt: skip

@@ -23,7 +23,7 @@ from .kernels.conv import conv_time
 from .kernels.device_constants import device_constants
 from .kernels.gemm import GemmShapes
 from .kernels.kernel_time import KernelTime
-from .kernels.optable import ATTENTION, BACKWARD, CONV, LOSSES, VECTOR, Floats, OpTable
+from .kernels.optable import ATTENTION, BACKWARD, CONV, LOSSES, THIN, VECTOR, Floats, OpTable
 from .kernels.products import product_time
 from .kernels.settings import Setting, Settings
 from .stack import Stack
@@ -31,6 +31,8 @@ from .stack import Stack
 #: Backward work of fused attention against its forward work (five products against two), FlashAttention,
 #: arXiv:2205.14135.
 ATTENTION_BACKWARD: Final = 2.5
+#: Convolutions whose groups have at most so many input channels move bytes rather than multiply.
+THIN_CHANNELS: Final = 4
 #: Precisions of products of parameters only: others (attention) stay in 16 bit.
 _PARAMETERS_ONLY: Final = ("fp8", "fp4", "int8")
 
@@ -43,9 +45,21 @@ class Shapes:
     tp: Floats
     cp: Floats
     sequence_parallel: NDArray[np.bool_]
+    ep: Floats
+    etp: Floats
 
     def __len__(self) -> int:
         return len(self.micro_batch)
+
+    @classmethod
+    def one(
+        cls, *, micro_batch: int, tp: int = 1, cp: int = 1, sequence_parallel: bool = False, ep: int = 1, etp: int = 1
+    ) -> Shapes:
+        """One shape of the work."""
+        return cls(
+            micro_batch=np.array([float(micro_batch)]), tp=np.array([float(tp)]), cp=np.array([float(cp)]),
+            sequence_parallel=np.array([sequence_parallel]), ep=np.array([float(ep)]), etp=np.array([float(etp)]),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,11 +148,18 @@ class Rows:
         )  # fmt: skip
 
     def convolution(self, op: Op, *, block: int, phase: int, direction: int, byte: Floats) -> None:
-        """One pass of a convolution; groups, and chips without a model of convolutions, run it as products."""
+        """One pass of a convolution.
+
+        Groups of few channels have nothing for a matrix unit to do: such a pass moves bytes. Other groups, volumes, and
+        chips without a model of convolutions, run it as products.
+        """
         images, groups = self.shapes.micro_batch, float(op.batch)
-        outputs, inputs = images * op.m, images * op.in_hw[0] * op.in_hw[1]
+        outputs, inputs = images * op.m, images * op.in_hw[0] * op.in_hw[1] * op.depth[3]
         flop = 2.0 * outputs * op.n * op.k * groups
-        if self.chip.kind == "gpu" and op.batch == 1:
+        if op.batch > 1 and op.c_in // op.batch <= THIN_CHANNELS:
+            self.add(block=block, phase=phase, kind=THIN, rate=1, flop=flop, byte=byte, launches=1.0)
+            return
+        if self.chip.kind == "gpu" and op.batch == 1 and op.depth[0] == 1:
             self.convolutions.append(_Convolution(place=self.next, op=op, direction=direction))
             self.add(block=block, phase=phase, kind=CONV, rate=0, flop=flop, byte=byte, launches=1.0)
             return
@@ -157,8 +178,10 @@ class Rows:
         """One direction of fused attention; a context-parallel rank has its share of the queries."""
         keys, ones = float(op.context), np.ones(len(self.shapes))
         backward = phase == BACKWARD
+        # Half of the work multiplies as wide as queries and keys, half as wide as values.
+        width = 0.5 * (op.head_dim + op.value_width)
         shapes = AttentionShapes(
-            batch=ones, heads=heads, head_dim=ones * op.head_dim, seq=ones * keys, causal=ones * float(op.causal),
+            batch=ones, heads=heads, head_dim=ones * width, seq=ones * keys, causal=ones * float(op.causal),
             forward=ones * float(not backward), backward=ones * float(backward),
         )  # fmt: skip
         share = op.seq_len / self.shapes.cp / keys
@@ -168,7 +191,7 @@ class Rows:
             settings = Settings.all_of(setting, len(self.shapes))
             time = attention_time(shapes, settings, device_constants()["attention"].rows(settings))
             self.lost[self.next] = losses(time, setting) * share[:, None]
-        flop = 4.0 * (ATTENTION_BACKWARD if backward else 1.0) * op.head_dim * pairs(shapes) * share
+        flop = 4.0 * (ATTENTION_BACKWARD if backward else 1.0) * width * pairs(shapes) * share
         self.add(block=block, phase=phase, kind=ATTENTION, rate=1, flop=flop, byte=byte, launches=1.0)
 
     def table(self) -> OpTable:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from .constants import Constants
-from .kernels.optable import BACKWARD, FORWARD, REPLAY, Floats, Ints
+from .kernels.optable import BACKWARD, FORWARD, REPLAY, WEIGHTS, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
 from .priced_rows import storage_word
@@ -57,7 +57,7 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
         product_flop_per_s=np.array(product), conv_fraction=np.array(conv),
         attention_fraction=ones * constants.get("attention_fraction"),
         attention_backward_fraction=ones * constants.get("attention_backward_fraction"),
-        memory_byte_per_s=np.array(memory), ramp_s=ones * constants.get("kernel_ramp_s"),
+        thin_traffic=ones * constants.get("thin_conv_traffic"), memory_byte_per_s=np.array(memory), ramp_s=ones * constants.get("kernel_ramp_s"),
         compute_scale=np.array(compute), traffic_scale=np.array(traffic), host_s_per_launch=np.array(host),
     )  # fmt: skip
 
@@ -97,10 +97,14 @@ def exchanging_of(contexts: tuple[Context, ...], constants: Constants) -> Exchan
 
 @dataclass(frozen=True, kw_only=True)
 class Durations:
-    """Priced strategies [s]; axes as in `lowering`. The fields mirror `StepSpec`."""
+    """Priced strategies [s]; axes as in `lowering`. The fields mirror `StepSpec`.
+
+    ``weight_s`` is the part of ``backward_s`` that computes gradients of parameters.
+    """
 
     forward_s: Floats  # (S, G)
     backward_s: Floats
+    weight_s: Floats
     forward_tensor_s: Floats
     backward_tensor_s: Floats
     gather_s: Floats
@@ -120,7 +124,8 @@ def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None
     rates = rates_of(lowered.contexts, constants)
     traffic = traffic_of(lowered) if traffic is None else traffic
     exchanging = exchanging_of(lowered.contexts, constants)
-    forward, backward, replay = _compute(lowered, rates)
+    forward, activations, replay, weights = _compute(lowered, rates)
+    backward = activations + weights
     shape, context = lowered.shape, lowered.context
     recompute = lowered.recompute[:, None]
     backward_s = backward[shape]
@@ -154,9 +159,10 @@ def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None
     # A stall passes down the pipeline with its micro-batch: every stage sees its share.
     send = send + np.where(lowered.pp > 1, stall / 2.0, 0.0)
     host = rates.host_s_per_launch[context]
-    forward_s, backward_s = _dragged(lowered, forward[shape], backward_s, gather_s, reduce_s, constants)
+    forward_s, dragged_s = _dragged(lowered, forward[shape], backward_s, gather_s, reduce_s, constants)
+    share = np.divide(weights[shape], backward_s, out=np.zeros_like(backward_s), where=backward_s > 0)
     return Durations(
-        forward_s=forward_s, backward_s=backward_s, forward_tensor_s=tensor_forward_s,
+        forward_s=forward_s, backward_s=dragged_s, weight_s=share * dragged_s, forward_tensor_s=tensor_forward_s,
         backward_tensor_s=tensor_backward_s, gather_s=gather_s, reduce_s=reduce_s, send_s=np.asarray(send),
         fixed_s=np.asarray(host * constants.get("fixed_launches")), reduce_after_s=reduce_after_s,
         optimizer_s=_optimizer(lowered, rates, constants), update_gather_s=update_gather_s,
@@ -183,8 +189,8 @@ def _dragged(
     return forward_s + drag * beside_forward, backward_s + drag * beside_backward
 
 
-def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats]:
-    """Seconds of every block of every shape, (K, G) each: forward, backward, replay.
+def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats, Floats]:
+    """Seconds of every block of every shape, (K, G) each: forward, gradients of activations, replay, of parameters.
 
     The host issues kernels ahead of the device; where it needs longer than the device over a whole pass, the device
     waits and every block of the pass stretches alike,
@@ -194,13 +200,14 @@ def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats]:
     with device time d, host time h and the sharpness p.
     """
     device, host = block_seconds(lowered.table, rates, lowered.shape_context, lowered.repeats.shape[1])
-    stretched = []
-    for phase in (FORWARD, BACKWARD, REPLAY):
-        busy = np.sum(device[phase] * lowered.repeats, axis=1)
-        issue = np.sum(host[phase] * lowered.repeats, axis=1)
+    stretched: dict[int, Floats] = {}
+    for phases in ((FORWARD,), (BACKWARD, WEIGHTS), (REPLAY,)):
+        busy = sum(np.sum(device[phase] * lowered.repeats, axis=1) for phase in phases)
+        issue = sum(np.sum(host[phase] * lowered.repeats, axis=1) for phase in phases)
         stretch = (1.0 + (issue / np.maximum(busy, 1e-12)) ** HOST_SHARPNESS) ** (1.0 / HOST_SHARPNESS)
-        stretched.append(device[phase] * stretch[:, None])
-    return stretched[0], stretched[1], stretched[2]
+        for phase in phases:
+            stretched[phase] = device[phase] * stretch[:, None]
+    return stretched[FORWARD], stretched[BACKWARD], stretched[REPLAY], stretched[WEIGHTS]
 
 
 def _tensor(
@@ -216,6 +223,8 @@ def _tensor(
     exposed = share[context][:, None]
     # Context parallelism passes keys and values round its ring, forward once and backward twice, under attention.
     context_s = exchanging.seconds(traffic.context_ring, context)
+    # Rows go to their experts and come back in the order they left; nothing of the block can run meanwhile.
+    expert_s = lowered.expert_calls * exchanging.seconds(traffic.expert, context)
     results = []
     for calls, messages, compute, rounds in (
         (lowered.forward_calls, traffic.tensor_forward, forward, 1.0),
@@ -226,7 +235,7 @@ def _tensor(
         # Compute hides one exchange at a time.
         left, ring_s = compute - hidden, rounds * context_s
         context_exposed = np.maximum(ring_s * constants.get("tensor_exposed"), ring_s - left)
-        results.append(np.asarray(exchange - hidden + context_exposed))
+        results.append(np.asarray(exchange - hidden + context_exposed + expert_s))
     return results[0], results[1]
 
 
@@ -239,14 +248,17 @@ def _gradients(lowered: Lowered, traffic: Traffic, exchanging: Exchanging) -> tu
 
     sharded = (lowered.sharding > 0)[:, None]
     reduce_s = traffic.bucket_share * np.where(sharded, seconds(traffic.scatter), seconds(traffic.reduce))
+    spread_s = np.where(sharded, seconds(traffic.spread_scatter), seconds(traffic.spread_reduce))
+    reduce_s = reduce_s + traffic.spread_share * spread_s
     # Fewer parameter servers than hosts: each serves several hosts' pushes and pulls over its own card.
     served = traffic.hosts / np.maximum(lowered.parameter_servers, 1)
     incast = np.where(lowered.parameter_servers > 0, np.maximum(1.0, served), 1.0)
     reduce_s = reduce_s * incast[:, None]
     after = np.where(sharded, seconds(traffic.scatter_after), seconds(traffic.reduce_after))
+    after = after + np.where(sharded, seconds(traffic.spread_scatter_after), seconds(traffic.spread_reduce_after))
     zero3 = (lowered.gradient_mode == GRADIENT_MODES.index("sharded"))[:, None]
     # Ranks that gather parameters block by block anyway need no fetch after the update.
-    update = np.where(sharded & ~zero3, seconds(traffic.update), 0.0)
+    update = np.where(sharded & ~zero3, seconds(traffic.update) + seconds(traffic.spread_update), 0.0)
     gather_s = np.where(zero3, seconds(traffic.gather), 0.0)
     mode_after = (lowered.gradient_mode == GRADIENT_MODES.index("after"))[:, None]
     return gather_s, np.where(mode_after, 0.0, reduce_s), np.where(mode_after, after, 0.0), update
@@ -263,12 +275,15 @@ def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
             for c in lowered.contexts
         ]
     )[context]
-    stage = np.einsum("srg,sg->sr", lowered.repeat.astype(float), lowered.held_parameters)
+    repeat, spread = lowered.repeat.astype(float), lowered.spread_parameters[lowered.shape]
+    stage = np.einsum("srg,sg->sr", repeat, lowered.held_parameters - spread)
     ranks = (lowered.dp * lowered.cp).astype(float)
     limit = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
     shards = np.where(lowered.sharding > 0, limit, 1.0)
+    spread_shards = np.where(lowered.sharding > 0, lowered.spread_ranks, 1)
     trained = np.where(lowered.frozen, 0.01, 1.0)
-    held = stage * trained[:, None] / shards[:, None]
+    held = stage / shards[:, None] + np.einsum("srg,sg->sr", repeat, spread) / spread_shards[:, None]
+    held = held * trained[:, None]
     traffic = held * byte[:, None] * constants.get("optimizer_traffic")
     return np.asarray(traffic / rates.memory_byte_per_s[context][:, None])
 

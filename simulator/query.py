@@ -84,7 +84,7 @@ JOB: Final[Mapping[str, _Field]] = {
 }  # fmt: skip
 
 STRATEGY: Final[Mapping[str, _Field]] = {
-    **{key: _Field(kind="count", most=10**8) for key in ("tp", "pp", "dp", "cp", "micro_batch", "virtual_stages")},
+    **{key: _Field(kind="count", most=10**8) for key in ("tp", "pp", "dp", "cp", "ep", "etp", "micro_batch", "virtual_stages")},
     "schedule": _Field(kind="choice", words=SCHEDULES),
     "recompute": _Field(kind="choice", words=RECOMPUTE_MODES),
     "sharding": _Field(kind="choice", words=SHARDING_MODES),
@@ -104,6 +104,7 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "tensor_model_parallel_size": "tp", "tensor_parallel_degree": "tp", "tensor_parallel": "tp",
     "pipeline_model_parallel_size": "pp", "pipeline_parallel_degree": "pp", "pipeline_parallel": "pp",
     "context_parallel_size": "cp", "context_parallel_degree": "cp", "context_parallel": "cp",
+    "expert_model_parallel_size": "ep", "expert_parallel_degree": "ep", "expert_tensor_parallel_size": "etp",
     "data_parallel_size": "dp", "data_parallel_shard_degree": "dp", "data_parallel": "dp",
     "micro_batch_size": "micro_batch", "microbatch": "micro_batch", "recompute_granularity": "recompute",
     "num_virtual_stages_per_pipeline_rank": "virtual_stages", "use_distributed_optimizer": "sharding",

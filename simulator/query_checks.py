@@ -151,7 +151,7 @@ def _batch(job: dict[str, Any], workload: Workload, cluster: Cluster, place: Pla
     if batch is None or chips > cluster.max_chips:
         return
     cuts = 1
-    if workload.family == "transformer":
+    if workload.splits_tensors:
         cuts = min(cluster.chips_per_server, chips) * max(workload.num_blocks, 1) * _MOST_CONTEXT
     if chips // math.gcd(chips, batch) <= cuts:
         return
@@ -196,7 +196,7 @@ def _pins(
         key = "micro_batch" if "micro_batch" in pins else "dp"
         name = "dp x micro_batch" if "dp" in pins and "micro_batch" in pins else key
         yield f"{at(key)}: {name} = {share} does not divide the global batch; legal: a divisor of {batch}."
-    if workload is not None and workload.family == "convnet":
+    if workload is not None and not workload.splits_tensors:
         for key in ("tp", "pp", "cp"):
             if pins.get(key, 1) != 1:
                 yield f"{at(key)}: is {pins[key]}, but {workload.name} is only trained data-parallel here; legal: 1."

@@ -96,10 +96,7 @@ def layer_roofline(
     """
     peak, bandwidth = chip.peak(recipe.matmul), chip.memory_bandwidth_byte_per_s
     context = Context(cluster=one_chip(chip), stack=stack, recipe=recipe, optimizer=optimizer("sgd"))
-    shapes = Shapes(
-        micro_batch=np.array([float(micro_batch)]), tp=np.array([float(tp)]), cp=np.array([float(cp)]),
-        sequence_parallel=np.array([sequence_parallel]),
-    )  # fmt: skip
+    shapes = Shapes.one(micro_batch=micro_batch, tp=tp, cp=cp, sequence_parallel=sequence_parallel)
     table = lower_ops(workload, chip=chip, stack=stack, recipe=recipe, shapes=shapes)
     rates = rates_of((context,), constants)
     first = np.zeros(table.rows, np.int64)

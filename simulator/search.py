@@ -38,7 +38,7 @@ Columns = dict[str, Ints]
 Layout = tuple[int, int, int, int]
 
 COLUMNS: Final = (
-    "tp", "pp", "dp", "cp", "micro_batch", "micro_batches", "virtual_stages", "schedule", "recompute", "sharding",
+    "tp", "pp", "dp", "cp", "ep", "etp", "micro_batch", "micro_batches", "virtual_stages", "schedule", "recompute", "sharding",
     "sequence_parallel",
 )  # fmt: skip
 
@@ -58,7 +58,7 @@ class Candidates:
         """One strategy as a noun."""
         at = {name: int(column[index]) for name, column in self.columns.items()}
         return Parallelism(
-            tp=at["tp"], pp=at["pp"], dp=at["dp"], cp=at["cp"], micro_batch=at["micro_batch"],
+            tp=at["tp"], pp=at["pp"], dp=at["dp"], cp=at["cp"], ep=at["ep"], etp=at["etp"], micro_batch=at["micro_batch"],
             global_batch=self.global_batch, virtual_stages=at["virtual_stages"], schedule=SCHEDULES[at["schedule"]],
             recompute=RECOMPUTE_MODES[at["recompute"]], sharding=SHARDING_MODES[at["sharding"]],
             sequence_parallel=bool(at["sequence_parallel"]),
@@ -83,7 +83,7 @@ def legal(
 ) -> Candidates:
     """All legal strategies of a job on exactly `chips` chips.
 
-    tp stays inside a server unless pinned and divides heads, hidden and ffn (the vocabulary is padded); pp divides the
+    ep divides the experts and the ranks of a stage. tp stays inside a server unless pinned and divides heads, hidden and ffn (the vocabulary is padded); pp divides the
     blocks, or the blocks and two more (embedding and head take the place of one each); dp divides the global batch, and
     the micro-batch what one replica gets of it; virtual stages divide a stage's blocks and need micro-batches in whole
     rounds of the pipeline. Sequence parallelism is looked at where the stack has it; ZeRO-3 without a pipeline, where
@@ -101,13 +101,14 @@ def legal(
     rows: list[tuple[int, ...]] = []
     blocks = workload.num_blocks
     for tp, cp, pp, dp in layouts:
+        experts = _experts(workload, tp * cp * dp, tp, pins)
         for micro_batch in divisors(global_batch // dp):
             if pins.get("micro_batch", micro_batch) != micro_batch:
                 continue
             micro_batches = global_batch // dp // micro_batch
             for virtual, schedule in _schedules(blocks, pp, micro_batches, pins):
-                rows.append((tp, pp, dp, cp, micro_batch, micro_batches, virtual, schedule))
-    skeleton = np.array(rows, dtype=np.int64).reshape(-1, 8)
+                rows += [(tp, pp, dp, cp, ep, etp, micro_batch, micro_batches, virtual, schedule) for ep, etp in experts]
+    skeleton = np.array(rows, dtype=np.int64).reshape(-1, 10)
     options = np.array(_options(workload, stack, pins), dtype=np.int64).reshape(-1, 3)
     crossed = np.concatenate(
         [np.repeat(skeleton, len(options), axis=0), np.tile(options, (len(skeleton), 1))], axis=1
@@ -122,29 +123,38 @@ def legal(
     return candidates.take(keep)
 
 
+def _experts(workload: Workload, ranks: int, tp: int, pins: Pins) -> list[tuple[int, int]]:
+    """(ep, etp) to look at on a stage of so many ranks."""
+    etp = int(pins.get("etp", 1))
+    if "ep" in pins:
+        ep = int(pins["ep"])
+        return [(ep, etp)] if workload.experts % ep == 0 and ranks % (ep * etp) == 0 else []
+    return [(ep, etp) for ep in divisors(workload.experts) if ranks % (ep * etp) == 0]
+
+
 def _layouts(
     workload: Workload, cluster: Cluster, chips: int, global_batch: int, pins: Pins
 ) -> tuple[list[Layout], tuple[Rejection, ...]]:
     """(tp, cp, pp, dp) that divide, and those that do not, by the first limit they break."""
-    convnet = workload.family == "convnet"
+    whole = not workload.splits_tensors
     seq_len = workload.tokens_per_sample
-    contexts = CONTEXT_RANKS if not convnet and seq_len >= CONTEXT_SEQ_LEN else (1,)
+    contexts = CONTEXT_RANKS if not whole and seq_len >= CONTEXT_SEQ_LEN else (1,)
     if "cp" in pins:
         contexts = (int(pins["cp"]),)
     found: list[Layout] = []
     broken: dict[str, list[tuple[Layout, str]]] = {}
     for tp in (int(pins["tp"]),) if "tp" in pins else divisors(chips):
-        if (convnet and tp > 1) or ("tp" not in pins and tp > cluster.chips_per_server):
+        if (whole and tp > 1) or ("tp" not in pins and tp > cluster.chips_per_server):
             continue
         for cp in contexts:
             if chips % (tp * cp):
                 continue
             for pp in divisors(chips // (tp * cp)):
                 dp = chips // (tp * cp * pp)
-                if (convnet and pp > 1) or pins.get("pp", pp) != pp or pins.get("dp", dp) != dp:
+                if (whole and pp > 1) or pins.get("pp", pp) != pp or pins.get("dp", dp) != dp:
                     continue
                 layout = (tp, cp, pp, dp)
-                problem = "" if convnet else _undivided(workload, layout, "pp" in pins)
+                problem = "" if whole else _undivided(workload, layout, "pp" in pins)
                 if not problem and global_batch % dp:
                     problem = f"{_BATCH}|dp={dp} leaves {global_batch % dp} of {global_batch} samples over"
                 if problem:
@@ -216,7 +226,7 @@ def _options(workload: Workload, stack: Stack, pins: Pins) -> list[tuple[int, in
     recomputes: tuple[str, ...] = RECOMPUTE_MODES if stack.attention == "unfused" else ("none", "full")
     shardings = tuple(word for word in SEARCHED_SHARDING if word != "zero3" or not stack.family.startswith("megatron"))
     sequences: tuple[bool, ...] = (False, True) if stack.sequence_parallel else (False,)
-    if workload.family == "convnet":
+    if not workload.splits_tensors:
         recomputes, shardings, sequences = ("none",), ("none",), (False,)
     if "recompute" in pins:
         recomputes = (str(pins["recompute"]),)

@@ -79,14 +79,21 @@ class Traffic:
 
     tensor_forward: Messages  # (K, G): one call
     tensor_backward: Messages
+    expert: Messages  # (K, G): one all-to-all
     context_ring: Messages
     reduce: Messages  # (S, G): a bucket of gradients, and which share of a bucket each block fills
     scatter: Messages
     bucket_share: Floats
+    spread_reduce: Messages  # (S, G): the same of experts, over the ranks that hold the same ones
+    spread_scatter: Messages
+    spread_share: Floats
     gather: Messages  # parameters of a block over the ranks that shard them
     reduce_after: Messages  # (S, R): all gradients of a role
     scatter_after: Messages
+    spread_reduce_after: Messages
+    spread_scatter_after: Messages
     update: Messages  # updated parameters of a role
+    spread_update: Messages
     send: Messages  # (S,)
     hosts: Floats  # (S,): servers that a gradient's group spans
 
@@ -101,6 +108,11 @@ def traffic_of(lowered: Lowered) -> Traffic:
     ring = Groups(
         contexts=contexts, context=lowered.shape_context, ranks=lowered.shape_cp.astype(np.int64), stride=shape_tp
     )
+    # Ranks that hold other experts exchange rows; consecutive ones, where tensor parallelism does not cut an expert.
+    routing = Groups(
+        contexts=contexts, context=lowered.shape_context, ranks=lowered.shape_ep.astype(np.int64),
+        stride=lowered.shape_etp.astype(np.int64),
+    )  # fmt: skip
     ranks = lowered.dp * lowered.cp
     group = Groups(contexts=contexts, context=context, ranks=ranks, stride=lowered.tp)
     shards = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
@@ -110,22 +122,35 @@ def traffic_of(lowered: Lowered) -> Traffic:
     gradient_byte = np.array([gradient_byte_of(c.stack, c.recipe) for c in contexts])[context][:, None]
     storage_byte = np.array([c.recipe.storage_byte for c in contexts])[context][:, None]
     bucket = np.array([c.stack.bucket_byte for c in contexts])[context][:, None]
-    parameters = lowered.held_parameters * (~lowered.frozen)[:, None]
-    gradient = parameters * gradient_byte
+    trained = (~lowered.frozen)[:, None]
+    spread = lowered.spread_parameters[lowered.shape] * trained
+    parameters = lowered.held_parameters * trained - spread
+    gradient, spread_gradient = parameters * gradient_byte, spread * gradient_byte
+    alike = Groups(
+        contexts=contexts, context=context, ranks=lowered.spread_ranks, stride=lowered.ep * lowered.etp
+    )
     # Small blocks travel together: each pays its share of a bucket's latency.
-    message = np.maximum(gradient, bucket)
-    stage = np.einsum("srg,sg->sr", lowered.repeat.astype(float), parameters)
+    message, spread_message = np.maximum(gradient, bucket), np.maximum(spread_gradient, bucket)
+    repeat = lowered.repeat.astype(float)
+    stage, spread_stage = np.einsum("srg,sg->sr", repeat, parameters), np.einsum("srg,sg->sr", repeat, spread)
     chips = np.array([c.cluster.chips_per_server for c in contexts])[context]
     inside = np.clip(chips // lowered.tp, 1, np.maximum(ranks, 1))
     return Traffic(
         tensor_forward=tensor.cost("all_reduce", lowered.forward_byte),
         tensor_backward=tensor.cost("all_reduce", lowered.backward_byte),
+        expert=routing.cost("all_to_all", lowered.expert_byte),
         context_ring=ring.cost("all_gather", lowered.context_byte),
         reduce=group.cost("all_reduce", message), scatter=group.cost("reduce_scatter", message),
         bucket_share=np.divide(gradient, message, out=np.zeros_like(gradient), where=message > 0),
-        gather=shard_group.cost("all_gather", lowered.held_parameters * storage_byte),
+        spread_reduce=alike.cost("all_reduce", spread_message),
+        spread_scatter=alike.cost("reduce_scatter", spread_message),
+        spread_share=np.divide(spread_gradient, spread_message, out=np.zeros_like(gradient), where=spread_message > 0),
+        gather=shard_group.cost("all_gather", (lowered.held_parameters - spread) * storage_byte),
         reduce_after=group.cost("all_reduce", stage * gradient_byte),
         scatter_after=group.cost("reduce_scatter", stage * gradient_byte),
+        spread_reduce_after=alike.cost("all_reduce", spread_stage * gradient_byte),
+        spread_scatter_after=alike.cost("reduce_scatter", spread_stage * gradient_byte),
         update=shard_group.cost("all_gather", stage * storage_byte),
+        spread_update=alike.cost("all_gather", spread_stage * storage_byte),
         send=pair.cost("permute", lowered.boundary_byte[lowered.shape]), hosts=np.ceil(ranks / inside),
     )  # fmt: skip

@@ -25,6 +25,8 @@ from typing import Final
 
 KINDS: Final = ("gemm", "conv", "attention", "recurrent", "vector", "embedding")
 SPLITS: Final = ("none", "column", "row", "heads", "vocab", "sequence", "inner", "table")
+#: Splits of which every tensor-parallel rank holds a share; the others are replicated (or split by sequence).
+TENSOR_SPLITS: Final = ("column", "row", "vocab", "heads", "inner")
 #: Cell of a recurrent layer -> its gates.
 CELLS: Final = {"vanilla": 1, "gru": 3, "lstm": 4}
 

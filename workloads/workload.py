@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from workloads.layer import Layer
-from workloads.op import WorkloadError
+from workloads.op import TENSOR_SPLITS, WorkloadError
 
 Hyper = int | float | str | bool
 
@@ -77,6 +78,17 @@ class Workload:
     def forward_flop(self) -> int:
         """Forward work of one sample: products, convolutions and full (not causally halved) attention. [FLOP]"""
         return sum(layer.repeat * layer.forward_flop for layer in self.layers)
+
+    @property
+    def experts(self) -> int:
+        """Experts among which expert parallelism may divide: the greatest number of ranks it can use; 1 without any."""
+        counts = [op.experts for layer in self.layers for op in layer.ops if op.experts]
+        return math.gcd(*counts) if counts else 1
+
+    @property
+    def splits_tensors(self) -> bool:
+        """Whether some op has a rule by which tensor parallelism splits it."""
+        return any(op.split in TENSOR_SPLITS for layer in self.layers for op in layer.ops)
 
     @property
     def num_blocks(self) -> int:

@@ -18,21 +18,24 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Kinds of rows. MATRIX and CONV are products on the matrix (or fused multiply-add) units, ATTENTION is a fused
-#: attention kernel, VECTOR moves bytes.
+#: attention kernel, VECTOR moves bytes, THIN is a convolution of groups of few channels, which moves bytes too.
 MATRIX: Final = 0
 CONV: Final = 1
 ATTENTION: Final = 2
 VECTOR: Final = 3
+THIN: Final = 4
 
 #: What a kernel model adds to the nominal work of products, convolutions and fused attention: `kernel_time.PARTS`
 #: without the start.
 LOSSES: Final = ("algorithm", "padding", "waves", "depth", "clock", "library", "steps", "memory")
 
-#: Passes. REPLAY is what selective recomputation repeats (the attention core).
+#: Passes. BACKWARD is that of the gradients of activations, WEIGHTS that of the gradients of parameters; together they
+#: are the backward pass. REPLAY is what selective recomputation repeats (the attention core).
 FORWARD: Final = 0
 BACKWARD: Final = 1
 REPLAY: Final = 2
-PASSES: Final = 3
+WEIGHTS: Final = 3
+PASSES: Final = 4
 
 #: Rate words of products, in the order `rate` indexes.
 RATES: Final = ("matmul", "plain")

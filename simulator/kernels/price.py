@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .optable import ATTENTION, BACKWARD, CONV, PASSES, VECTOR, Floats, Ints, OpTable
+from .optable import ATTENTION, BACKWARD, CONV, PASSES, THIN, VECTOR, Floats, Ints, OpTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Rates:
     ``product_flop_per_s[:, 0]`` is the rate of large products in the recipe's multiply precision, ``[:, 1]`` in its
     storage precision. ``conv_fraction``, ``attention_fraction`` and ``attention_backward_fraction`` are what
     convolutions and fused attention reach of it;
-    ``traffic_scale`` multiplies the bytes of element-wise kernels.
+    ``traffic_scale`` multiplies the bytes of element-wise kernels, ``thin_traffic`` those of convolutions of thin groups.
     """
 
     product_flop_per_s: Floats
@@ -29,6 +29,7 @@ class Rates:
     ramp_s: Floats
     compute_scale: Floats
     traffic_scale: Floats
+    thin_traffic: Floats
     host_s_per_launch: Floats
 
 
@@ -51,8 +52,11 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
     fraction[backward] = rates.attention_backward_fraction[context[backward]]
     arithmetic = table.work / (rates.product_flop_per_s[context, table.rate] * fraction)
     arithmetic *= rates.compute_scale[context]
+    thin = table.kind == THIN
+    arithmetic[thin] = 0.0
     traffic = table.byte / rates.memory_byte_per_s[context]
     traffic *= np.where(table.kind == VECTOR, rates.traffic_scale[context], 1.0)
+    traffic[thin] *= rates.thin_traffic[context[thin]]
     return np.asarray(table.launches * rates.ramp_s[context] + np.maximum(arithmetic, traffic))
 
 

@@ -15,8 +15,8 @@ from ..lowering import Context, Lowered, join, lower
 from ..traffic import Traffic, traffic_of
 from .rows import RunJob
 
-#: Workload families are lowered apart: their block counts differ by a factor of twenty.
-_FAMILIES: Final = ("transformer", "convnet")
+#: Workloads of few and of many blocks are lowered apart: joined, all take the width of the widest.
+_FEW_BLOCKS: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,10 @@ class JobTable:
 def job_table(jobs: Sequence[RunJob]) -> JobTable:
     """Lower jobs; those of one context and workload share their shapes."""
     parts: list[tuple[np.ndarray, Lowered, Traffic]] = []
-    for family in _FAMILIES:
+    for few in (True, False):
         groups: dict[tuple[int, Context, bool], list[int]] = {}
         for position, job in enumerate(jobs):
-            if job.workload.family == family:
+            if (len(job.workload.layers) <= _FEW_BLOCKS) == few:
                 groups.setdefault((id(job.workload), job.context, job.frozen), []).append(position)
         if not groups:
             continue

@@ -22,6 +22,7 @@ from workloads.optimizer import optimizer as optimizer_named
 from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
 
+from ..defaults import kind_of_run
 from ..lowering import Context
 from ..parallelism import Parallelism, ParallelismError
 from ..stack import Stack, resolve_stack
@@ -83,9 +84,7 @@ class RunJob:
     @property
     def family(self) -> str:
         """Kind of run that errors are pooled over."""
-        if self.workload.family == "convnet":
-            return "cnn"
-        return "llm" if self.workload.causal else "bert"
+        return kind_of_run(self.workload)
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
@@ -146,7 +145,7 @@ def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tu
     base = _cached_workload(name, 0, 0)
     stack_id = resolve_stack(config["source"], config["software"], base.family)
     share = stack_named(stack_id).mean_length_share if stack_id else 1.0
-    if base.family == "convnet":
+    if base.sample in ("image", "volume", "record"):
         size = count(config, "image_size")
         if not size and "DAWNBench" in config["source"] and config["chip"].startswith("V100"):
             size = 160
@@ -202,7 +201,7 @@ def _on_tiles(
     recomputes. Images go through in micro-batches whose activations fit half of the tiles.
     """
     chips, stated = count(config, "num_chips"), count(config, "micro_batch")
-    if workload.family == "transformer":
+    if workload.splits_tensors:
         stages = count(config, "pp")
         if not stages and chips % machine == 0 and 16.0 * workload.parameters > chip.memory_byte:
             stages = machine
@@ -230,10 +229,9 @@ def _parallelism(
     if not chips:
         raise Unsupported("the number of chips is not stated")
     tp, pp, cp = (count(config, n) or 1 for n in ("tp", "pp", "cp"))
-    if (config["ep"] or "1") not in ("1", "1.0"):
-        raise Unsupported("expert parallelism is not modelled yet")
+    ep = count(config, "ep") or 1
     if (
-        workload.family == "transformer"
+        workload.splits_tensors
         and not config["tp"]
         and chips >= 64
         and workload.parameters > 5e9
@@ -295,7 +293,7 @@ def _parallelism(
     sequence_parallel = tp > 1 and (stated == "yes" or (not stated and stack.sequence_parallel))
     try:
         return Parallelism(
-            tp=tp, pp=pp, dp=dp, cp=cp, micro_batch=micro_batch, global_batch=micro_batches * dp * micro_batch,
+            tp=tp, pp=pp, dp=dp, cp=cp, ep=ep, micro_batch=micro_batch, global_batch=micro_batches * dp * micro_batch,
             virtual_stages=virtual, schedule=schedule, recompute=recompute, sharding=sharding,
             sequence_parallel=sequence_parallel,
         ), global_batch  # fmt: skip
@@ -340,7 +338,7 @@ def _batches(
         micro, total = stack.assumed_micro_batch, stack.assumed_batch_tokens // workload.tokens_per_sample
         assumed.append(f"the program's default batch, {total}")
     if not total and not micro:
-        if workload.family == "convnet":
+        if workload.sample != "sequence":
             micro = 64 if config["precision"] == "fp32" else 128
         else:
             micro = max(1, min(32, round(8 * 1024 / workload.tokens_per_sample)))
@@ -354,14 +352,14 @@ def _batches(
         share = total / dp
         if accumulation:
             micro = max(1, round(share / accumulation))
-        elif workload.family == "convnet" or pp == 1:
+        elif workload.sample != "sequence" or pp == 1:
             limit = 10**9 if not workload.causal else max(1, round(16 * 1024 / workload.tokens_per_sample))
             micro = next(b for b in range(max(1, min(int(share), limit)), 0, -1) if int(share) % b == 0 or b == 1)
         else:
             micro = max(1, 2048 // workload.tokens_per_sample)
             while micro > 1 and int(share) % micro:
                 micro -= 1
-        if not (workload.family == "convnet" and share == int(share)):
+        if not (workload.sample != "sequence" and share == int(share)):
             assumed.append(f"micro-batch {micro}")
     return float(total), min(micro, max(1, math.ceil(total / dp)))
 

@@ -96,4 +96,4 @@ def optimizer_of(config: Mapping[str, str], stack: Stack, workload: Workload) ->
             return known
     if word.startswith("sgd"):
         return "momentum"
-    return stack.optimizer or ("momentum" if workload.family == "convnet" else "adam")
+    return stack.optimizer or ("momentum" if workload.sample == "image" else "adam")
