@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
 
 import hwmodels.catalog as hardware
-from simulator.kernels.optable import ATTENTION, BACKWARD, CONV, FORWARD, LOSSES, MATRIX, REPLAY, VECTOR, OpTable
+from simulator.kernels.optable import (
+    ATTENTION,
+    BACKWARD,
+    CONV,
+    FORWARD,
+    LOSSES,
+    MATRIX,
+    REPLAY,
+    VECTOR,
+    WEIGHTS,
+    OpTable,
+)
 from simulator.lowering import stage_repeats
 from simulator.partition import BlockMessages, lower_messages, lower_ops, vector_share
 from simulator.priced_rows import ATTENTION_BACKWARD, Shapes
@@ -40,11 +51,7 @@ WORKLOADS = {
 }
 
 
-def shapes(*, micro_batch: int = 1, tp: int = 1, cp: int = 1, sequence_parallel: bool = False) -> Shapes:
-    one = np.ones(1)
-    return Shapes(
-        micro_batch=micro_batch * one, tp=tp * one, cp=cp * one, sequence_parallel=np.array([sequence_parallel])
-    )
+shapes = partial(Shapes.one, micro_batch=1)
 
 
 def rows(
@@ -64,7 +71,8 @@ def messages(workload: Workload, **shape: int | bool) -> BlockMessages:
 def nominal(workload: Workload, table: OpTable, *, phase: int = FORWARD, kind: int | None = None) -> float:
     """FLOPs of all blocks in one pass."""
     repeat = np.array([layer.repeat for layer in workload.layers])[table.block]
-    chosen = table.phase == phase
+    # The backward pass is that of activations and that of parameters.
+    chosen = (table.phase == phase) | ((phase == BACKWARD) & (table.phase == WEIGHTS))
     if kind is not None:
         chosen &= table.kind == kind
     return float(np.sum((table.flop * repeat)[chosen]))
@@ -215,7 +223,7 @@ def test_many_shapes_at_once_are_the_same_rows_as_one_by_one() -> None:
     workload = gpt()
     both = Shapes(
         micro_batch=np.array([1.0, 4.0]), tp=np.array([1.0, 2.0]), cp=np.ones(2),
-        sequence_parallel=np.array([False, True]),
+        sequence_parallel=np.array([False, True]), ep=np.ones(2), etp=np.ones(2),
     )  # fmt: skip
     together = lower_ops(
         workload, chip=hardware.chip("a100-sxm4-80gb"), stack=stack(UNFUSED), recipe=recipe("bf16_mixed"), shapes=both
@@ -314,7 +322,11 @@ def test_uneven_pipelines_are_cut_as_stated(blocks: int, stages: int, held: tupl
 def test_stacks_that_keep_vectors_in_fp32_move_twice_the_bytes() -> None:
     def traffic(chosen: Stack) -> float:
         table = lower_ops(
-            gpt(), chip=hardware.chip("a100-sxm4-80gb"), stack=chosen, recipe=recipe("bf16_mixed"), shapes=shapes()
+            gpt(),
+            chip=hardware.chip("a100-sxm4-80gb"),
+            stack=chosen,
+            recipe=recipe("bf16_mixed"),
+            shapes=shapes(),
         )
         forward = (table.kind == VECTOR) & (table.phase == FORWARD) & (table.block == 1)
         return float(np.sum(table.byte[forward]))
