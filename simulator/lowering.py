@@ -5,7 +5,7 @@ strategies or a fit over thousands of measured runs is the same few array operat
 
 ====== =========================================================================
 C      contexts: distinct (chip, stack, recipe, optimizer, cluster)
-K      shapes: distinct (context, workload, micro-batch, tp, cp, sequence parallel, ep, etp)
+K      shapes: distinct (context, workload, micro-batch, tp, cp, ep, etp, hybrid, ...)
 S      strategies
 R      roles of pipeline stages: first, middle, last
 G      blocks of the workload, in forward order (padded with empty ones)
@@ -14,7 +14,7 @@ G      blocks of the workload, in forward order (padded with empty ones)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -27,11 +27,11 @@ from workloads.workload import Workload
 
 from .cluster import Cluster
 from .kernels.optable import Floats, Ints, OpTable, concatenate
-from .parallelism import Parallelism
-from .partition import lower_messages, lower_ops
+from .parallelism import Parallelism, columns_of, whole_columns
+from .partition import BlockMessages, lower_messages, lower_ops
 from .priced_rows import Shapes
-from .stack import RECOMPUTE_MODES, SHARDING_MODES, Stack
-from .stepspec import GRADIENT_MODES, SCHEDULES
+from .stack import SHARDING_MODES, Stack
+from .stepspec import GRADIENT_MODES
 
 ROLES: Final = 3
 
@@ -59,6 +59,8 @@ class Lowered:
     shape_sequence_parallel: NDArray[np.bool_]  # (K,)
     shape_ep: Floats  # (K,)
     shape_etp: Floats  # (K,)
+    shape_hybrid: Floats  # (K,)
+    shape_context_exchange: Ints  # (K,)
     forward_calls: Ints  # (K, G) and so on
     forward_byte: Floats
     backward_calls: Ints
@@ -68,7 +70,12 @@ class Lowered:
     spread_parameters: Floats
     expert_calls: Ints
     expert_byte: Floats
+    hybrid_byte: Floats
+    halo_calls: Ints
+    halo_byte: Floats
     context_byte: Floats
+    query_byte: Floats
+    offloaded_byte: Floats
     repeats: Ints
     boundary_byte: Floats  # (K,)
     shape: Ints  # (S,) and so on
@@ -78,6 +85,7 @@ class Lowered:
     cp: Ints
     ep: Ints
     etp: Ints
+    hybrid: Ints
     micro_batches: Ints
     virtual_stages: Ints
     schedule: Ints
@@ -86,6 +94,9 @@ class Lowered:
     shard_ranks: Ints
     gradient_mode: Ints
     parameter_servers: Ints
+    offload: Ints
+    compression: Ints
+    local_steps: Ints
     frozen: NDArray[np.bool_]
     role_stages: Ints  # (S, R)
     repeat: Ints  # (S, R, G)
@@ -108,12 +119,18 @@ class Lowered:
 
     @property
     def spread_ranks(self) -> Ints:
-        """Ranks that hold the same experts, each its own copy; shape (S,)."""
-        return np.asarray(np.maximum(self.tp * self.cp * self.dp // (self.ep * self.etp), 1), dtype=np.int64)
+        """Ranks that hold a copy of the same experts, or of the same part of dense layers; shape (S,)."""
+        ranks = self.tp * self.cp * self.dp // (self.ep * self.etp * self.hybrid)
+        return np.asarray(np.maximum(ranks, 1), dtype=np.int64)
 
 
+#: Columns that stand in a `Lowered` as they are.
+_COPIED: Final = (
+    "tp", "pp", "dp", "cp", "ep", "etp", "hybrid", "micro_batches", "virtual_stages", "schedule", "recompute",
+    "shard_ranks", "parameter_servers", "offload", "compression", "local_steps",
+)  # fmt: skip
 #: Columns that make a shape of the work.
-_SHAPE_KEY: Final = ("micro_batch", "tp", "cp", "ep", "etp", "sequence_parallel")
+_SHAPE_KEY: Final = ("micro_batch", "tp", "cp", "ep", "etp", "hybrid", "context_exchange", "sequence_parallel")
 _PER_BLOCK: Final = (
     "forward_calls",
     "forward_byte",
@@ -124,52 +141,36 @@ _PER_BLOCK: Final = (
     "spread_parameters",
     "expert_calls",
     "expert_byte",
+    "hybrid_byte",
+    "halo_calls",
+    "halo_byte",
     "context_byte",
+    "query_byte",
+    "offloaded_byte",
     "repeats",
 )
 
 
 def lower(
-    workload: Workload, context: Context, strategies: Sequence[Parallelism], *,
-    shard_ranks: Sequence[int] | None = None, parameter_servers: Sequence[int] | None = None,
-    frozen: bool = False,
-) -> Lowered:  # fmt: skip
-    """Lower many strategies of one job.
-
-    ``shard_ranks`` limits sharding to groups of that many data-parallel ranks (0: all of them); ``parameter_servers``
-    is the number of hosts that hold parameters (0: all of them). ``frozen``: base parameters get no gradient (LoRA).
-    """
-    columns = {
-        name: np.array([getattr(s, name) for s in strategies], dtype=np.int64)
-        for name in ("tp", "pp", "dp", "cp", "ep", "etp", "micro_batch", "micro_batches", "virtual_stages")
-    }
-    columns["sequence_parallel"] = np.array([s.sequence_parallel for s in strategies], dtype=np.int64)
-    columns["schedule"] = np.array([SCHEDULES.index(s.schedule) for s in strategies], dtype=np.int64)
-    columns["recompute"] = np.array([RECOMPUTE_MODES.index(s.recompute) for s in strategies], dtype=np.int64)
-    columns["sharding"] = np.array([SHARDING_MODES.index(s.sharding) for s in strategies], dtype=np.int64)
-    return lower_columns(
-        workload,
-        context,
-        columns,
-        shard_ranks=np.array([0] * len(strategies) if shard_ranks is None else shard_ranks, dtype=np.int64),
-        parameter_servers=np.array(
-            [0] * len(strategies) if parameter_servers is None else parameter_servers, dtype=np.int64
-        ),
-        frozen=frozen,
-    )
+    workload: Workload, context: Context, strategies: Sequence[Parallelism], *, frozen: bool = False
+) -> Lowered:
+    """Lower many strategies of one job. ``frozen``: base parameters get no gradient (LoRA)."""
+    return lower_columns(workload, context, columns_of(strategies), frozen=frozen)
 
 
 def lower_columns(
-    workload: Workload, context: Context, columns: dict[str, Ints], *, shard_ranks: Ints, parameter_servers: Ints,
-    frozen: bool = False,
-) -> Lowered:  # fmt: skip
+    workload: Workload, context: Context, columns: Mapping[str, Ints], *, frozen: bool = False
+) -> Lowered:
     """`lower` for strategies that already stand in columns (a search makes them so)."""
+    columns = whole_columns(columns)
     key = np.stack([columns[name] for name in _SHAPE_KEY], axis=1)
     distinct, shape = np.unique(key, axis=0, return_inverse=True)
     shape = shape.reshape(-1).astype(np.int64)
+    key_column = dict(zip(_SHAPE_KEY, distinct.T, strict=True))
+    exchange = key_column.pop("context_exchange")
     shapes = Shapes(
-        **{name: distinct[:, place].astype(float) for place, name in enumerate(_SHAPE_KEY[:-1])},
-        sequence_parallel=distinct[:, -1].astype(bool),
+        sequence_parallel=key_column.pop("sequence_parallel").astype(bool),
+        **{name: column.astype(float) for name, column in key_column.items()},
     )
     table = lower_ops(
         workload, chip=context.cluster.chip, stack=context.stack, recipe=context.recipe, shapes=shapes, frozen=frozen
@@ -188,21 +189,19 @@ def lower_columns(
         (sharding == SHARDING_MODES.index("zero3")) & (ranks > 1) & (pp == 1), GRADIENT_MODES.index("sharded"), mode
     )
     count = len(shapes)
+    # Local SGD averages parameters after an update: nothing of it runs under a backward pass.
+    alone = (columns["local_steps"] > 1) & (mode != GRADIENT_MODES.index("none"))
+    mode = np.where(alone, GRADIENT_MODES.index("after"), mode)
     return Lowered(
         contexts=(context,), block_names=tuple(layer.name for layer in workload.layers), table=table,
         shape_context=np.zeros(count, np.int64), shape_tp=shapes.tp, shape_cp=shapes.cp,
         shape_sequence_parallel=shapes.sequence_parallel, shape_ep=shapes.ep, shape_etp=shapes.etp,
-        forward_calls=messages.forward_calls,
-        forward_byte=messages.forward_byte, backward_calls=messages.backward_calls,
-        backward_byte=messages.backward_byte, parameters=messages.parameters,
-        shared_parameters=messages.shared_parameters, spread_parameters=messages.spread_parameters,
-        expert_calls=messages.expert_calls, expert_byte=messages.expert_byte, context_byte=messages.context_byte,
-        repeats=np.tile(repeats, (count, 1)), boundary_byte=messages.boundary_byte,
-        shape=shape, tp=columns["tp"], pp=pp, dp=columns["dp"], cp=columns["cp"], ep=columns["ep"], etp=columns["etp"],
-        micro_batches=columns["micro_batches"], virtual_stages=columns["virtual_stages"], schedule=columns["schedule"],
-        recompute=columns["recompute"], sharding=sharding, shard_ranks=shard_ranks, gradient_mode=mode.astype(np.int64),
-        parameter_servers=parameter_servers, frozen=np.full(len(pp), frozen),
-        role_stages=role_stages, repeat=stage_repeats(repeats, pp),
+        shape_hybrid=shapes.hybrid, shape_context_exchange=exchange,
+        repeats=np.tile(repeats, (count, 1)), shape=shape, sharding=sharding,
+        gradient_mode=mode.astype(np.int64), frozen=np.full(len(pp), frozen), role_stages=role_stages,
+        repeat=stage_repeats(repeats, pp),
+        **{f.name: getattr(messages, f.name) for f in fields(BlockMessages)}
+        | {name: columns[name] for name in _COPIED},
     )  # fmt: skip
 
 

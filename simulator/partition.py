@@ -29,6 +29,10 @@ UNFUSED_SCORE_PASSES_FORWARD = 6.0
 UNFUSED_SCORE_PASSES_BACKWARD = 8.0
 
 
+#: Kinds of layers that ranks may cut among them in hybrid data and model parallelism.
+DENSE_LAYERS = ("dense", "head")
+
+
 def lower_ops(
     workload: Workload, *, chip: Chip, stack: Stack, recipe: PrecisionRecipe, shapes: Shapes, frozen: bool = False
 ) -> OpTable:
@@ -41,7 +45,7 @@ def lower_ops(
     for block, layer in enumerate(workload.layers):
         for op in layer.ops:
             if op.kind == "gemm":
-                _gemm(rows, block, op)
+                _gemm(rows, block, op, dense=layer.kind in DENSE_LAYERS)
             elif op.kind == "conv":
                 _conv(rows, block, op)
             elif op.kind == "attention":
@@ -53,18 +57,21 @@ def lower_ops(
     return rows.table()
 
 
-def _gemm(rows: Rows, block: int, op: Op) -> None:
+def _gemm(rows: Rows, block: int, op: Op, *, dense: bool) -> None:
     s = rows.shapes
+    hybrid = s.hybrid if dense else 1.0
     if op.experts:
         # Rows are spread evenly over the experts, and so over the ranks that hold them: as many arrive as leave.
         routed = s.micro_batch * op.m / s.cp * s.etp / s.tp
         batch = np.maximum(1.0, np.minimum(op.experts / s.ep, routed))
         m, tensor = routed / batch, s.etp
     else:
-        batch, m, tensor = np.full(len(s), float(op.batch)), s.micro_batch * op.m / s.cp, s.tp
+        # What has fewer positions than ranks share them is done by all.
+        positions = np.maximum(op.m / s.cp, 1.0)
+        batch, m, tensor = np.full(len(s), float(op.batch)), s.micro_batch * hybrid * positions, s.tp
         if op.split == "heads":
             batch = batch / s.tp
-    n = op.n / (tensor if op.split in ("column", "vocab") else 1.0)
+    n = op.n / (tensor if op.split in ("column", "vocab") else 1.0) / hybrid
     k = op.k / (tensor if op.split == "row" else 1.0)
     gradient_byte = 2.0 * rows.recipe.gradient_byte * k * n * batch if op.parameters else 0.0
     rows.product(block=block, phase=FORWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=n, k=k)
@@ -72,7 +79,9 @@ def _gemm(rows: Rows, block: int, op: Op) -> None:
     if not op.parameters or (op.trainable and not rows.frozen):
         # Of a product of two activations this is the gradient of the other one, which waits for nobody.
         phase = WEIGHTS if op.parameters else BACKWARD
-        rows.product(block=block, phase=phase, kind=MATRIX, rate=0, batch=batch, m=k, n=n, k=m, extra_byte=gradient_byte)
+        rows.product(
+            block=block, phase=phase, kind=MATRIX, rate=0, batch=batch, m=k, n=n, k=m, extra_byte=gradient_byte
+        )
     cast_byte = rows.recipe.cast_byte
     if cast_byte:
         # Inputs are cast by the op before them, gradients by kernels of their own; parameters once per update.
@@ -86,7 +95,8 @@ def _gemm(rows: Rows, block: int, op: Op) -> None:
 def _conv(rows: Rows, block: int, op: Op) -> None:
     # Windows overlap: each pass reads and writes the images and the parameters once, not once per tap.
     pixels = op.in_hw[0] * op.in_hw[1] * op.depth[3]
-    elements = rows.shapes.micro_batch * (pixels * op.c_in + op.m * op.c_out) + float(op.k) * op.n * op.batch
+    images = rows.shapes.micro_batch / rows.shapes.cp
+    elements = images * (pixels * op.c_in + op.m * op.c_out) + float(op.k) * op.n * op.batch
     byte = rows.recipe.storage_byte * elements
     # A transposed convolution is the data gradient of the one it is laid out as, and that is its own.
     forward, backward = (
@@ -139,6 +149,17 @@ def held_by(op: Op, shapes: Shapes) -> Floats:
     return shapes.tp if op.split in TENSOR_SPLITS else np.ones(len(shapes))
 
 
+def halo_elements(op: Op) -> float:
+    """Elements of a sample that the neighbours of a slab need on both its sides, forward.
+
+    Slabs are cut along the first axis: depth of a volume, else height. A window of w rows needs w - 1 rows that are not
+    its own.
+    """
+    if op.depth[0] > 1 or op.depth[3] > 1:
+        return float((op.depth[0] - 1) * op.in_hw[0] * op.in_hw[1] * op.c_in)
+    return float((op.kernel[0] - 1) * op.in_hw[1] * op.c_in)
+
+
 def vector_share(op: Op, shapes: Shapes) -> Floats:
     """Share of an element-wise op's elements that one rank holds; shape (shapes,)."""
     if op.split in TENSOR_SPLITS:
@@ -148,6 +169,14 @@ def vector_share(op: Op, shapes: Shapes) -> Floats:
     else:
         tensor = np.ones(len(shapes))
     return np.asarray(tensor / shapes.cp)
+
+
+def kept_share(op: Op, shapes: Shapes) -> Floats:
+    """Share of what an op keeps for its backward pass that one rank holds; shape (shapes,)."""
+    if op.split in ("row", "heads", "inner"):
+        return np.asarray(1.0 / (shapes.tp * shapes.cp))
+    whole = op.split in ("none", "table")
+    return np.asarray(np.where(shapes.sequence_parallel & (not whole), 1.0 / shapes.tp, 1.0) / shapes.cp)
 
 
 def _vector(rows: Rows, block: int, op: Op) -> None:
@@ -165,7 +194,7 @@ def _vector(rows: Rows, block: int, op: Op) -> None:
 
 
 def _table_update_byte(rows: Rows, op: Op) -> Floats:
-    """Traffic of a table's gradient: the whole table where it is dense, the rows that were looked up where it is spread."""
+    """Traffic of a table's gradient: the whole table where it is dense, the rows looked up where it is spread."""
     s = rows.shapes
     if op.kind != "embedding":
         return np.zeros(len(s))
@@ -178,11 +207,17 @@ class BlockMessages:
     """What the blocks of a workload exchange and hold, per shape; arrays have shape (shapes, blocks).
 
     ``forward_calls`` counts the tensor-parallel all-reduces of a block's forward pass and ``forward_byte`` their
-    size each [B] (the mean where they differ); ``backward_*`` likewise. ``parameters`` is what one rank holds of a
-    block, ``shared_parameters`` what of it an earlier block holds too (a tied table, on one stage).
-    ``parameters`` leaves out tables that are spread: they have no dense gradient. ``spread_parameters`` is what of it
-    expert parallelism spreads. ``expert_calls`` all-to-alls of a block's forward pass (as many come back) carry ``expert_byte`` each from
-    every rank. ``boundary_byte`` has shape (shapes,): activations at a stage boundary [B].
+    size each [B] (the mean where they differ); ``backward_*`` likewise. ``expert_calls`` all-to-alls of a block's
+    forward pass (as many come back) carry ``expert_byte`` each from every rank. ``hybrid_byte``: what enters the dense
+    layers of a block on all ranks that cut them. ``halo_calls`` exchanges of a block's forward pass between neighbours
+    that share a sample carry ``halo_byte`` each. ``context_byte``: keys and values of the whole sample, ``query_byte``:
+    its queries and results of attention. ``offloaded_byte``: what one repeat keeps for its backward pass, without the
+    scores of attention.
+
+    ``parameters`` is what one rank holds of a block, without tables that are spread: they have no dense gradient.
+    ``shared_parameters`` is what of it an earlier block holds too (a tied table, on one stage), ``spread_parameters``
+    what not all ranks hold (experts, dense layers that are cut). ``boundary_byte`` has shape (shapes,): activations at
+    a stage boundary [B].
     """
 
     forward_calls: Ints
@@ -194,8 +229,13 @@ class BlockMessages:
     spread_parameters: Floats
     expert_calls: Ints
     expert_byte: Floats
+    hybrid_byte: Floats
+    halo_calls: Ints
+    halo_byte: Floats
     boundary_byte: Floats
     context_byte: Floats
+    query_byte: Floats
+    offloaded_byte: Floats
 
 
 def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shapes) -> BlockMessages:
@@ -211,17 +251,25 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
     forward_calls, backward_calls = np.zeros((count, blocks), np.int64), np.zeros((count, blocks), np.int64)
     expert_calls = np.zeros((count, blocks), np.int64)
     forward_byte, backward_byte, parameters, context_byte = zero.copy(), zero.copy(), zero.copy(), zero.copy()
-    spread_parameters, expert_byte = zero.copy(), zero.copy()
+    spread_parameters, expert_byte, hybrid_byte, query_byte = (zero.copy() for _ in range(4))
+    halo_calls, halo_byte, offloaded_byte = np.zeros((count, blocks), np.int64), zero.copy(), zero.copy()
     split, several = shapes.tp > 1, shapes.ep > 1
     for block, layer in enumerate(workload.layers):
         forward = backward = exchanges = 0
         width_forward = width_backward = exchanged = 0.0
         for op in layer.ops:
-            held = op.parameters / held_by(op, shapes)
+            cut = shapes.hybrid if op.kind == "gemm" and layer.kind in DENSE_LAYERS else np.ones(count)
+            held = op.parameters / held_by(op, shapes) / cut
+            hybrid_byte[:, block] += np.where(
+                cut > 1, recipe.storage_byte * shapes.micro_batch * cut * op.m * op.k, 0.0
+            )
+            offloaded_byte[:, block] += 2.0 * op.saved_elements * shapes.micro_batch * kept_share(op, shapes)
             # A spread table's gradient is the rows that were looked up, which its owner has.
             parameters[:, block] += held if op.split != "table" else 0.0
-            if op.experts:
-                spread_parameters[:, block] += held
+            spread_parameters[:, block] += held if op.experts else np.where(cut > 1, held, 0.0)
+            if op.kind == "conv" and (edge := halo_elements(op)):
+                halo_calls[:, block] += (shapes.cp > 1).astype(np.int64)
+                halo_byte[:, block] += recipe.storage_byte * shapes.micro_batch * edge
             if op.exchanged_elements:
                 exchanges, exchanged = exchanges + 1, exchanged + op.exchanged_elements
             if op.experts:
@@ -242,9 +290,18 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
                     * (op.head_dim + op.value_width)
                     / shapes.tp
                 )
+                query_byte[:, block] += (
+                    recipe.storage_byte
+                    * shapes.micro_batch
+                    * op.seq_len
+                    * op.heads
+                    * (op.head_dim + op.value_width)
+                    / shapes.tp
+                )
         forward_calls[:, block], backward_calls[:, block] = forward * split, backward * split
         forward_byte[:, block] = recipe.storage_byte * tokens * (width_forward / forward if forward else 0.0)
         backward_byte[:, block] = recipe.storage_byte * tokens * (width_backward / backward if backward else 0.0)
+        halo_byte[:, block] /= np.maximum(halo_calls[:, block], 1)
         expert_calls[:, block] = exchanges * several
         mean = exchanged / exchanges if exchanges else 0.0
         expert_byte[:, block] = recipe.storage_byte * mean * shapes.micro_batch / shapes.cp * shapes.etp / shapes.tp
@@ -259,6 +316,7 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
         forward_calls=forward_calls, forward_byte=forward_byte, backward_calls=backward_calls,
         backward_byte=backward_byte, parameters=parameters, shared_parameters=shared,
         spread_parameters=spread_parameters, expert_calls=expert_calls, expert_byte=expert_byte,
-        boundary_byte=np.asarray(boundary),
+        hybrid_byte=hybrid_byte, halo_calls=halo_calls, halo_byte=halo_byte, boundary_byte=np.asarray(boundary),
         context_byte=np.where((shapes.cp > 1)[:, None], context_byte, 0.0),
+        query_byte=np.where((shapes.cp > 1)[:, None], query_byte, 0.0), offloaded_byte=offloaded_byte,
     )  # fmt: skip

@@ -47,18 +47,21 @@ class Shapes:
     sequence_parallel: NDArray[np.bool_]
     ep: Floats
     etp: Floats
+    hybrid: Floats
 
     def __len__(self) -> int:
         return len(self.micro_batch)
 
     @classmethod
     def one(
-        cls, *, micro_batch: int, tp: int = 1, cp: int = 1, sequence_parallel: bool = False, ep: int = 1, etp: int = 1
-    ) -> Shapes:
+        cls, *, micro_batch: int, tp: int = 1, cp: int = 1, sequence_parallel: bool = False, ep: int = 1, etp: int = 1,
+        hybrid: int = 1,
+    ) -> Shapes:  # fmt: skip
         """One shape of the work."""
         return cls(
             micro_batch=np.array([float(micro_batch)]), tp=np.array([float(tp)]), cp=np.array([float(cp)]),
             sequence_parallel=np.array([sequence_parallel]), ep=np.array([float(ep)]), etp=np.array([float(etp)]),
+            hybrid=np.array([float(hybrid)]),
         )  # fmt: skip
 
 
@@ -153,7 +156,8 @@ class Rows:
         Groups of few channels have nothing for a matrix unit to do: such a pass moves bytes. Other groups, volumes, and
         chips without a model of convolutions, run it as products.
         """
-        images, groups = self.shapes.micro_batch, float(op.batch)
+        # Ranks that share an image have a slab of it each.
+        images, groups = self.shapes.micro_batch / self.shapes.cp, float(op.batch)
         outputs, inputs = images * op.m, images * op.in_hw[0] * op.in_hw[1] * op.depth[3]
         flop = 2.0 * outputs * op.n * op.k * groups
         if op.batch > 1 and op.c_in // op.batch <= THIN_CHANNELS:
@@ -232,7 +236,7 @@ class Rows:
             return np.repeat(np.array(values, dtype=float), count)
 
         shapes = conv.ConvShapes(
-            batch=np.tile(self.shapes.micro_batch, len(ops)), channels=column([o.c_in for o in ops]),
+            batch=np.tile(self.shapes.micro_batch / self.shapes.cp, len(ops)), channels=column([o.c_in for o in ops]),
             height=column([o.in_hw[0] for o in ops]), width=column([o.in_hw[1] for o in ops]),
             filters=column([o.c_out for o in ops]), filter_h=column([o.kernel[0] for o in ops]),
             filter_w=column([o.kernel[1] for o in ops]), pad_h=column([o.padding[0] for o in ops]),

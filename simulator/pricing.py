@@ -15,6 +15,7 @@ from .constants import Constants
 from .kernels.optable import BACKWARD, FORWARD, REPLAY, WEIGHTS, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
+from .parallelism import OFFLOADS
 from .priced_rows import storage_word
 from .stack import RECOMPUTE_MODES
 from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
@@ -23,6 +24,9 @@ from .traffic import Messages, Traffic, traffic_of
 #: How sharply a pass turns from device-bound to host-bound: its blocks do not turn all at once. At equal times the pass
 #: takes 2 ** (1 / sharpness) = 1.19 times as long as either.
 HOST_SHARPNESS: Final = 4.0
+
+#: A time that no step takes: what cannot be done at all is ranked last.
+_NEVER_S: Final = 1e6
 
 _NARROW: Final = ("tf32", "fp8", "fp4", "int8", "flex16")
 
@@ -57,7 +61,8 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
         product_flop_per_s=np.array(product), conv_fraction=np.array(conv),
         attention_fraction=ones * constants.get("attention_fraction"),
         attention_backward_fraction=ones * constants.get("attention_backward_fraction"),
-        thin_traffic=ones * constants.get("thin_conv_traffic"), memory_byte_per_s=np.array(memory), ramp_s=ones * constants.get("kernel_ramp_s"),
+        thin_traffic=ones * constants.get("thin_conv_traffic"), memory_byte_per_s=np.array(memory),
+        ramp_s=ones * constants.get("kernel_ramp_s"),
         compute_scale=np.array(compute), traffic_scale=np.array(traffic), host_s_per_launch=np.array(host),
     )  # fmt: skip
 
@@ -159,13 +164,17 @@ def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None
     # A stall passes down the pipeline with its micro-batch: every stage sees its share.
     send = send + np.where(lowered.pp > 1, stall / 2.0, 0.0)
     host = rates.host_s_per_launch[context]
+    gather_s, reduce_s, reduce_after_s = _every_few_steps(lowered, gather_s, reduce_s, reduce_after_s)
+    offload_s = _offloading(lowered)
     forward_s, dragged_s = _dragged(lowered, forward[shape], backward_s, gather_s, reduce_s, constants)
-    share = np.divide(weights[shape], backward_s, out=np.zeros_like(backward_s), where=backward_s > 0)
+    # Activations leave under the forward pass and come back under the backward pass; a block waits for its own.
+    forward_s, dragged_s = np.maximum(forward_s, offload_s), np.maximum(dragged_s, offload_s)
+    share = np.divide(weights[shape], dragged_s, out=np.zeros_like(backward_s), where=dragged_s > 0)
     return Durations(
         forward_s=forward_s, backward_s=dragged_s, weight_s=share * dragged_s, forward_tensor_s=tensor_forward_s,
         backward_tensor_s=tensor_backward_s, gather_s=gather_s, reduce_s=reduce_s, send_s=np.asarray(send),
         fixed_s=np.asarray(host * constants.get("fixed_launches")), reduce_after_s=reduce_after_s,
-        optimizer_s=_optimizer(lowered, rates, constants), update_gather_s=update_gather_s,
+        optimizer_s=_optimizer(lowered, rates, constants) + _on_the_host(lowered), update_gather_s=update_gather_s,
     )  # fmt: skip
 
 
@@ -187,6 +196,53 @@ def _dragged(
     last = np.minimum(reduce_s, backward_s) / lowered.micro_batches[:, None]
     beside_backward = np.where(overlapped, last, beside_backward)
     return forward_s + drag * beside_forward, backward_s + drag * beside_backward
+
+
+def _every_few_steps(
+    lowered: Lowered, gather_s: Floats, reduce_s: Floats, reduce_after_s: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Exchanges of local SGD, spread over the steps between them: the mean step."""
+    steps = lowered.local_steps[:, None]
+    return gather_s, reduce_s / steps, reduce_after_s / steps
+
+
+#: Share of a host link's nominal rate that large copies reach, and of a host's memory bandwidth that its update does.
+HOST_LINK_SHARE: Final = 0.8
+#: Bytes per parameter of a host's update per second and chip: what a share of a server's memory sustains [B/s].
+HOST_UPDATE_BYTE_PER_S: Final = 20e9
+
+
+def host_link_byte_per_s(context: Context) -> float:
+    """Rate of copies between a chip and its host, one direction [B/s]; 0 where the chip has no such link on record."""
+    return HOST_LINK_SHARE * (context.cluster.chip.host_bandwidth_byte_per_s or 0.0)
+
+
+def _offloading(lowered: Lowered) -> Floats:
+    """Time to move what one micro-batch of every block keeps to the host, or back; (S, G) [s] (vDNN, arXiv:1602.08124).
+
+    A chip without a host link on record cannot offload: the time is infinite, which no search ranks.
+    """
+    rate = np.array([host_link_byte_per_s(c) for c in lowered.contexts])[lowered.context][:, None]
+    moved = lowered.offloaded_byte[lowered.shape] * (lowered.offload == OFFLOADS.index("activations"))[:, None]
+    seconds = np.divide(moved, rate, out=np.where(moved > 0, _NEVER_S, 0.0), where=(moved > 0) & (rate > 0))
+    return np.asarray(seconds)
+
+
+def _on_the_host(lowered: Lowered) -> Floats:
+    """What an update on the host adds to one on the chip; (S, R) [s] (ZeRO-Offload, arXiv:2101.06840).
+
+    Gradients go down and parameters come back over the host link; the host reads and writes the optimizer's words.
+    Leaves out: the part that hides under the last backward pass.
+    """
+    context = lowered.context
+    chosen = (lowered.offload == OFFLOADS.index("optimizer"))[:, None]
+    rate = np.array([host_link_byte_per_s(c) for c in lowered.contexts])[context][:, None]
+    words = np.array([4.0 * c.optimizer.read_write_words_per_parameter for c in lowered.contexts])[context][:, None]
+    stored = np.array([c.recipe.storage_byte + c.recipe.gradient_byte for c in lowered.contexts])[context][:, None]
+    held = _updated_parameters(lowered)
+    seconds = held * words / HOST_UPDATE_BYTE_PER_S
+    seconds = seconds + np.divide(held * stored, rate, out=np.full_like(held, _NEVER_S), where=rate > 0)
+    return np.asarray(np.where(chosen, seconds, 0.0))
 
 
 def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats, Floats]:
@@ -213,7 +269,7 @@ def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats, Fl
 def _tensor(
     lowered: Lowered, traffic: Traffic, exchanging: Exchanging, constants: Constants, forward: Floats, backward: Floats
 ) -> tuple[Floats, Floats]:
-    """Exposed tensor- and context-parallel exchange of every block, (K, G) each [s].
+    """Exposed exchange inside every block, (K, G) each [s]: of tensors, contexts, experts, halos, cut dense layers.
 
     Where the stack cuts exchanges into pieces that run under the neighbouring product, only a share stays exposed, and
     never less than what exceeds the compute it could hide under.
@@ -221,21 +277,31 @@ def _tensor(
     context = lowered.shape_context
     share = np.array([constants.get("tensor_exposed") if c.stack.tensor_overlap else 1.0 for c in lowered.contexts])
     exposed = share[context][:, None]
-    # Context parallelism passes keys and values round its ring, forward once and backward twice, under attention.
-    context_s = exchanging.seconds(traffic.context_ring, context)
+    gathered_s = exchanging.seconds(traffic.context_ring, context)
+    scattered_s = exchanging.seconds(traffic.context_scatter, context)
+    heads_s = exchanging.seconds(traffic.context_heads, context)
+    # Dense layers that are cut wait for the samples of all, and give back the sum of their gradients.
+    hybrid_s = tuple(exchanging.seconds(m, context) for m in (traffic.hybrid_gather, traffic.hybrid_scatter))
+    halo_s = lowered.halo_calls * exchanging.seconds(traffic.halo, context)
     # Rows go to their experts and come back in the order they left; nothing of the block can run meanwhile.
     expert_s = lowered.expert_calls * exchanging.seconds(traffic.expert, context)
     results = []
-    for calls, messages, compute, rounds in (
-        (lowered.forward_calls, traffic.tensor_forward, forward, 1.0),
-        (lowered.backward_calls, traffic.tensor_backward, backward, 2.0),
+    for place, (calls, messages, compute) in enumerate(
+        (
+            (lowered.forward_calls, traffic.tensor_forward, forward),
+            (lowered.backward_calls, traffic.tensor_backward, backward),
+        )
     ):
         exchange = calls * exchanging.seconds(messages, context)
         hidden = np.minimum(exchange * (1.0 - exposed), compute)
-        # Compute hides one exchange at a time.
-        left, ring_s = compute - hidden, rounds * context_s
-        context_exposed = np.maximum(ring_s * constants.get("tensor_exposed"), ring_s - left)
-        results.append(np.asarray(exchange - hidden + context_exposed + expert_s))
+        # A ring passes keys and values on under attention, backward their gradients too; compute hides one exchange at
+        # a time. The other two exchanges come before and after attention.
+        left, ring_s = compute - hidden, (1.0 + place) * gathered_s
+        ring_s = np.maximum(ring_s * constants.get("tensor_exposed"), ring_s - left)
+        context_s = np.choose(
+            lowered.shape_context_exchange[:, None], (ring_s, gathered_s + place * scattered_s, heads_s)
+        )
+        results.append(np.asarray(exchange - hidden + context_s + hybrid_s[place] + halo_s + expert_s))
     return results[0], results[1]
 
 
@@ -267,6 +333,7 @@ def _gradients(lowered: Lowered, traffic: Traffic, exchanging: Exchanging) -> tu
 def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
     """Seconds of the update on every role, (S, R): its words read and written once, over the ranks that shard it."""
     context = lowered.context
+    on_chip = (lowered.offload != OFFLOADS.index("optimizer"))[:, None]
     byte = np.array(
         [
             4.0 * c.optimizer.read_write_words_per_parameter
@@ -275,6 +342,12 @@ def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
             for c in lowered.contexts
         ]
     )[context]
+    traffic = on_chip * _updated_parameters(lowered) * byte[:, None] * constants.get("optimizer_traffic")
+    return np.asarray(traffic / rates.memory_byte_per_s[context][:, None])
+
+
+def _updated_parameters(lowered: Lowered) -> Floats:
+    """Parameters that one rank of every role updates; (S, R)."""
     repeat, spread = lowered.repeat.astype(float), lowered.spread_parameters[lowered.shape]
     stage = np.einsum("srg,sg->sr", repeat, lowered.held_parameters - spread)
     ranks = (lowered.dp * lowered.cp).astype(float)
@@ -283,9 +356,7 @@ def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
     spread_shards = np.where(lowered.sharding > 0, lowered.spread_ranks, 1)
     trained = np.where(lowered.frozen, 0.01, 1.0)
     held = stage / shards[:, None] + np.einsum("srg,sg->sr", repeat, spread) / spread_shards[:, None]
-    held = held * trained[:, None]
-    traffic = held * byte[:, None] * constants.get("optimizer_traffic")
-    return np.asarray(traffic / rates.memory_byte_per_s[context][:, None])
+    return np.asarray(held * trained[:, None])
 
 
 def ticks(seconds: Floats) -> Ints:

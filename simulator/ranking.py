@@ -71,8 +71,7 @@ def search(job: Job, constants: Constants) -> Search:
             times=None,
             order=np.zeros(0, np.int64),
         )
-    zeros = np.zeros(len(fitting), np.int64)
-    lowered = lower_columns(job.workload, context, fitting.columns, shard_ranks=zeros, parameter_servers=zeros)
+    lowered = lower_columns(job.workload, context, fitting.columns)
     steps = batch(lowered, constants)
     times = step_times(steps)
     return Search(

@@ -19,7 +19,7 @@ from workloads.workload import Workload
 from .cluster import Cluster
 from .kernels.optable import Floats, Ints
 from .memory import MemoryColumns
-from .parallelism import Parallelism
+from .parallelism import Parallelism, strategy_at
 from .plan_report import MemoryUse, Rejection
 from .report.quantities import capacity
 from .stack import RECOMPUTE_MODES, SHARDING_MODES, Stack
@@ -38,8 +38,8 @@ Columns = dict[str, Ints]
 Layout = tuple[int, int, int, int]
 
 COLUMNS: Final = (
-    "tp", "pp", "dp", "cp", "ep", "etp", "micro_batch", "micro_batches", "virtual_stages", "schedule", "recompute", "sharding",
-    "sequence_parallel",
+    "tp", "pp", "dp", "cp", "ep", "etp", "micro_batch", "micro_batches", "virtual_stages", "schedule", "recompute",
+    "sharding", "sequence_parallel",
 )  # fmt: skip
 
 
@@ -56,13 +56,7 @@ class Candidates:
 
     def parallelism(self, index: int) -> Parallelism:
         """One strategy as a noun."""
-        at = {name: int(column[index]) for name, column in self.columns.items()}
-        return Parallelism(
-            tp=at["tp"], pp=at["pp"], dp=at["dp"], cp=at["cp"], ep=at["ep"], etp=at["etp"], micro_batch=at["micro_batch"],
-            global_batch=self.global_batch, virtual_stages=at["virtual_stages"], schedule=SCHEDULES[at["schedule"]],
-            recompute=RECOMPUTE_MODES[at["recompute"]], sharding=SHARDING_MODES[at["sharding"]],
-            sequence_parallel=bool(at["sequence_parallel"]),
-        )  # fmt: skip
+        return strategy_at(self.columns, index, global_batch=self.global_batch)
 
     def take(self, chosen: Ints | NDArray[np.bool_]) -> Candidates:
         """Only the chosen strategies."""
@@ -83,8 +77,8 @@ def legal(
 ) -> Candidates:
     """All legal strategies of a job on exactly `chips` chips.
 
-    ep divides the experts and the ranks of a stage. tp stays inside a server unless pinned and divides heads, hidden and ffn (the vocabulary is padded); pp divides the
-    blocks, or the blocks and two more (embedding and head take the place of one each); dp divides the global batch, and
+    tp stays inside a server unless pinned and divides heads, hidden and ffn (the vocabulary is padded); ep divides the
+    experts and the ranks of a stage; pp divides the blocks, or the blocks and two more (embedding and head take the place of one each); dp divides the global batch, and
     the micro-batch what one replica gets of it; virtual stages divide a stage's blocks and need micro-batches in whole
     rounds of the pipeline. Sequence parallelism is looked at where the stack has it; ZeRO-3 without a pipeline, where
     the stack is none of Megatron-LM's, which have no such thing. Convolutional networks are cut by data only.
@@ -107,7 +101,8 @@ def legal(
                 continue
             micro_batches = global_batch // dp // micro_batch
             for virtual, schedule in _schedules(blocks, pp, micro_batches, pins):
-                rows += [(tp, pp, dp, cp, ep, etp, micro_batch, micro_batches, virtual, schedule) for ep, etp in experts]
+                run = (micro_batch, micro_batches, virtual, schedule)
+                rows += [(tp, pp, dp, cp, ep, etp, *run) for ep, etp in experts]
     skeleton = np.array(rows, dtype=np.int64).reshape(-1, 10)
     options = np.array(_options(workload, stack, pins), dtype=np.int64).reshape(-1, 3)
     crossed = np.concatenate(

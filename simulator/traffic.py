@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from .collectives.library_cost import exchange_s
 from .group_wires import library_of, wires_of
 from .kernels.optable import Floats, Ints
 from .lowering import Context, Lowered
+from .parallelism import COMPRESSIONS
 from .stack import Stack
 
 
@@ -80,7 +82,12 @@ class Traffic:
     tensor_forward: Messages  # (K, G): one call
     tensor_backward: Messages
     expert: Messages  # (K, G): one all-to-all
+    hybrid_gather: Messages  # what enters dense layers that neighbours cut, and its gradient
+    hybrid_scatter: Messages
+    halo: Messages  # one exchange with both neighbours
     context_ring: Messages
+    context_scatter: Messages  # gradients of keys and values
+    context_heads: Messages  # positions for heads: keys, values, queries and results
     reduce: Messages  # (S, G): a bucket of gradients, and which share of a bucket each block fills
     scatter: Messages
     bucket_share: Floats
@@ -98,6 +105,23 @@ class Traffic:
     hosts: Floats  # (S,): servers that a gradient's group spans
 
 
+#: Bytes of a compressed gradient of one parameter on the wire, by the words of `parallelism.COMPRESSIONS`; 0: as it is.
+#: Sparse ones send values and places of 4 B each; their sums are gathered, so that ranks times as many arrive.
+_CODED_BYTE: Final = (0.0, 2.0, 1.0 / 8.0, 0.5, 0.01 * 8.0, 0.001 * 8.0)
+_SPARSE: Final = tuple(COMPRESSIONS.index(word) for word in ("top_1_percent", "dgc"))
+
+
+def gradient_share(lowered: Lowered, gradient_byte: Floats) -> Floats:
+    """Bytes of gradients that are sent against those that are kept; shape (S, 1).
+
+    A sparse code has no sum on the way: it is all-gathered, which an all-reduce of half as much per rank stands for.
+    """
+    coded = np.array(_CODED_BYTE)[lowered.compression][:, None]
+    ranks = (lowered.dp * lowered.cp)[:, None]
+    gathered = np.where(np.isin(lowered.compression, _SPARSE)[:, None], np.maximum(ranks / 2.0, 1.0), 1.0)
+    return np.asarray(np.where(coded > 0.0, np.minimum(coded * gathered / gradient_byte, 1.0), 1.0))
+
+
 def traffic_of(lowered: Lowered) -> Traffic:
     """Price every message of lowered strategies."""
     contexts, context = lowered.contexts, lowered.context
@@ -113,6 +137,9 @@ def traffic_of(lowered: Lowered) -> Traffic:
         contexts=contexts, context=lowered.shape_context, ranks=lowered.shape_ep.astype(np.int64),
         stride=lowered.shape_etp.astype(np.int64),
     )  # fmt: skip
+    cutters = Groups(
+        contexts=contexts, context=lowered.shape_context, ranks=lowered.shape_hybrid.astype(np.int64), stride=shape_tp
+    )
     ranks = lowered.dp * lowered.cp
     group = Groups(contexts=contexts, context=context, ranks=ranks, stride=lowered.tp)
     shards = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
@@ -125,9 +152,10 @@ def traffic_of(lowered: Lowered) -> Traffic:
     trained = (~lowered.frozen)[:, None]
     spread = lowered.spread_parameters[lowered.shape] * trained
     parameters = lowered.held_parameters * trained - spread
+    gradient_byte = gradient_byte * gradient_share(lowered, gradient_byte)
     gradient, spread_gradient = parameters * gradient_byte, spread * gradient_byte
     alike = Groups(
-        contexts=contexts, context=context, ranks=lowered.spread_ranks, stride=lowered.ep * lowered.etp
+        contexts=contexts, context=context, ranks=lowered.spread_ranks, stride=lowered.ep * lowered.etp * lowered.hybrid
     )
     # Small blocks travel together: each pays its share of a bucket's latency.
     message, spread_message = np.maximum(gradient, bucket), np.maximum(spread_gradient, bucket)
@@ -139,7 +167,12 @@ def traffic_of(lowered: Lowered) -> Traffic:
         tensor_forward=tensor.cost("all_reduce", lowered.forward_byte),
         tensor_backward=tensor.cost("all_reduce", lowered.backward_byte),
         expert=routing.cost("all_to_all", lowered.expert_byte),
+        hybrid_gather=cutters.cost("all_gather", lowered.hybrid_byte),
+        hybrid_scatter=cutters.cost("reduce_scatter", lowered.hybrid_byte),
+        halo=ring.cost("permute", lowered.halo_byte),
         context_ring=ring.cost("all_gather", lowered.context_byte),
+        context_scatter=ring.cost("reduce_scatter", lowered.context_byte),
+        context_heads=ring.cost("all_to_all", (lowered.context_byte + lowered.query_byte) / lowered.shape_cp[:, None]),
         reduce=group.cost("all_reduce", message), scatter=group.cost("reduce_scatter", message),
         bucket_share=np.divide(gradient, message, out=np.zeros_like(gradient), where=message > 0),
         spread_reduce=alike.cost("all_reduce", spread_message),

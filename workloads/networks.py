@@ -7,9 +7,11 @@ options. Nothing else can be called from a file.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Final, get_type_hints
 
 from workloads.workload import Workload
@@ -17,7 +19,13 @@ from workloads.workload import Workload
 Network = Callable[..., Workload]
 
 #: Modules of this package with a dictionary ``NETWORKS``.
-MODULES: Final = ("convnet",)
+MODULES: Final = tuple(  # TEMPORARY while modules land
+    sorted(
+        p.stem
+        for p in Path(__file__).parent.glob("*.py")
+        if p.stem != "networks" and re.search(r"^NETWORKS\b", p.read_text(), re.MULTILINE)
+    )
+)
 
 #: Options that a question sets, not a data file.
 SIZES: Final = ("seq_len", "image_size")

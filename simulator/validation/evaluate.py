@@ -48,16 +48,8 @@ def job_table(jobs: Sequence[RunJob]) -> JobTable:
         order: list[int] = []
         for (_, context, frozen), positions in groups.items():
             members = [jobs[p] for p in positions]
-            lowered.append(
-                lower(
-                    members[0].workload,
-                    context,
-                    [m.parallelism for m in members],
-                    shard_ranks=[m.shard_ranks for m in members],
-                    parameter_servers=[m.parameter_servers for m in members],
-                    frozen=frozen,
-                )
-            )
+            strategies = [member.parallelism for member in members]
+            lowered.append(lower(members[0].workload, context, strategies, frozen=frozen))
             order += positions
         joined = join(lowered)
         parts.append((np.array(order), joined, traffic_of(joined)))

@@ -10,7 +10,7 @@ import csv
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -69,8 +69,6 @@ class RunJob:
     workload: Workload
     context: Context
     parallelism: Parallelism
-    shard_ranks: int
-    parameter_servers: int
     frozen: bool
     metric: str
     value_per_rate: float
@@ -120,11 +118,14 @@ def resolve(row: Mapping[str, str]) -> RunJob:
     else:
         value = _value_per_rate(config, metric, workload, chip, recipe, parallelism, batch)
     servers = re.search(r"(\d+) parameter server", config["allreduce_algorithm"])
-    hybrid = config["sharding"] == "hsdp"
+    hybrid = config["sharding"] == "hsdp" or "InternEvo" in config["source"]
+    parallelism = replace(
+        parallelism, shard_ranks=cluster.chips_per_server if hybrid else 0,
+        parameter_servers=int(servers.group(1)) if servers else 0,
+    )  # fmt: skip
     return RunJob(
         row=config, workload=workload, context=context, parallelism=parallelism,
-        shard_ranks=cluster.chips_per_server if hybrid or "InternEvo" in config["source"] else 0,
-        parameter_servers=int(servers.group(1)) if servers else 0, frozen=config["kind"] == "lora", metric=metric,
+        frozen=config["kind"] == "lora", metric=metric,
         value_per_rate=value, assumed=tuple(assumed), group=(config["source"], config["model"], config["chip"]),
     )  # fmt: skip
 

@@ -160,7 +160,7 @@ def test_every_strategy_of_a_search_equals_the_scalar_path(
     workload, used = job(model, system_name, stack_id)
     found = legal(workload, used.cluster, used.stack, chips, global_batch)
     zeros = np.zeros(len(found), np.int64)
-    lowered = lower_columns(workload, used, found.columns, shard_ranks=zeros, parameter_servers=zeros)
+    lowered = lower_columns(workload, used, found.columns)
     times = step_times(batch(lowered, Constants()))
     sample = np.random.default_rng(1).permutation(len(found))[:40]
     for index in sample:
@@ -173,5 +173,5 @@ def test_a_search_prices_distinct_shapes_only() -> None:
     workload, used = job("gpt3-175b", "selene", "megatron-lm-2022")
     found = legal(workload, used.cluster, used.stack, 1024, 1536)
     zeros = np.zeros(len(found), np.int64)
-    lowered = lower_columns(workload, used, found.columns, shard_ranks=zeros, parameter_servers=zeros)
+    lowered = lower_columns(workload, used, found.columns)
     assert 20 * len(lowered.shape_tp) < len(found)
