@@ -313,14 +313,17 @@ def _gradients(lowered: Lowered, traffic: Traffic, exchanging: Exchanging) -> tu
         return exchanging.seconds(messages, context)
 
     sharded = (lowered.sharding > 0)[:, None]
-    reduce_s = traffic.bucket_share * np.where(sharded, seconds(traffic.scatter), seconds(traffic.reduce))
+    reduce_s = traffic.bucket_share * np.where(
+        sharded, seconds(traffic.scatter) + seconds(traffic.replicas), seconds(traffic.reduce)
+    )
     spread_s = np.where(sharded, seconds(traffic.spread_scatter), seconds(traffic.spread_reduce))
     reduce_s = reduce_s + traffic.spread_share * spread_s
     # Fewer parameter servers than hosts: each serves several hosts' pushes and pulls over its own card.
     served = traffic.hosts / np.maximum(lowered.parameter_servers, 1)
     incast = np.where(lowered.parameter_servers > 0, np.maximum(1.0, served), 1.0)
     reduce_s = reduce_s * incast[:, None]
-    after = np.where(sharded, seconds(traffic.scatter_after), seconds(traffic.reduce_after))
+    scattered = seconds(traffic.scatter_after) + seconds(traffic.replicas_after)
+    after = np.where(sharded, scattered, seconds(traffic.reduce_after))
     after = after + np.where(sharded, seconds(traffic.spread_scatter_after), seconds(traffic.spread_reduce_after))
     zero3 = (lowered.gradient_mode == GRADIENT_MODES.index("sharded"))[:, None]
     # Ranks that gather parameters block by block anyway need no fetch after the update.

@@ -90,6 +90,7 @@ class Traffic:
     context_heads: Messages  # positions for heads: keys, values, queries and results
     reduce: Messages  # (S, G): a bucket of gradients, and which share of a bucket each block fills
     scatter: Messages
+    replicas: Messages  # a bucket's share of one rank, among the groups that shard the state each for itself
     bucket_share: Floats
     spread_reduce: Messages  # (S, G): the same of experts, over the ranks that hold the same ones
     spread_scatter: Messages
@@ -97,6 +98,7 @@ class Traffic:
     gather: Messages  # parameters of a block over the ranks that shard them
     reduce_after: Messages  # (S, R): all gradients of a role
     scatter_after: Messages
+    replicas_after: Messages
     spread_reduce_after: Messages
     spread_scatter_after: Messages
     update: Messages  # updated parameters of a role
@@ -144,6 +146,10 @@ def traffic_of(lowered: Lowered) -> Traffic:
     group = Groups(contexts=contexts, context=context, ranks=ranks, stride=lowered.tp)
     shards = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
     shard_group = Groups(contexts=contexts, context=context, ranks=shards, stride=lowered.tp)
+    # Where fewer ranks shard than there are, their groups are replicas: every rank sums its share with its likes.
+    replicas = Groups(
+        contexts=contexts, context=context, ranks=np.maximum(ranks // shards, 1), stride=lowered.tp * shards
+    )
     distance = np.where(lowered.pp > 1, lowered.tp * lowered.cp * lowered.dp, 1)
     pair = Groups(contexts=contexts, context=context, ranks=np.minimum(lowered.pp, 2), stride=distance)
     gradient_byte = np.array([gradient_byte_of(c.stack, c.recipe) for c in contexts])[context][:, None]
@@ -173,14 +179,16 @@ def traffic_of(lowered: Lowered) -> Traffic:
         context_ring=ring.cost("all_gather", lowered.context_byte),
         context_scatter=ring.cost("reduce_scatter", lowered.context_byte),
         context_heads=ring.cost("all_to_all", (lowered.context_byte + lowered.query_byte) / lowered.shape_cp[:, None]),
-        reduce=group.cost("all_reduce", message), scatter=group.cost("reduce_scatter", message),
+        reduce=group.cost("all_reduce", message), scatter=shard_group.cost("reduce_scatter", message),
+        replicas=replicas.cost("all_reduce", message / shards[:, None]),
         bucket_share=np.divide(gradient, message, out=np.zeros_like(gradient), where=message > 0),
         spread_reduce=alike.cost("all_reduce", spread_message),
         spread_scatter=alike.cost("reduce_scatter", spread_message),
         spread_share=np.divide(spread_gradient, spread_message, out=np.zeros_like(gradient), where=spread_message > 0),
         gather=shard_group.cost("all_gather", (lowered.held_parameters - spread) * storage_byte),
         reduce_after=group.cost("all_reduce", stage * gradient_byte),
-        scatter_after=group.cost("reduce_scatter", stage * gradient_byte),
+        scatter_after=shard_group.cost("reduce_scatter", stage * gradient_byte),
+        replicas_after=replicas.cost("all_reduce", stage * gradient_byte / shards[:, None]),
         spread_reduce_after=alike.cost("all_reduce", spread_stage * gradient_byte),
         spread_scatter_after=alike.cost("reduce_scatter", spread_stage * gradient_byte),
         update=shard_group.cost("all_gather", stage * storage_byte),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from simulator.analytic import StepBatch, split_chunks, step_times
 from simulator.composition import bound, last_passes_done_ps
 from simulator.events import simulate
-from simulator.kernels.optable import LOSSES, OpTable
 from simulator.lowering import Lowered
 from simulator.stepspec import GRADIENT_MODES, SCHEDULES
 
@@ -40,33 +40,21 @@ class Strategy:
 def batch_of(rows: list[Strategy]) -> StepBatch:
     """The rows as columns; what only pricing reads is left empty."""
     count, one = len(rows), np.ones(len(rows), np.int64)
-    none = np.zeros(0, np.int64)
-    per_shape = np.zeros((1, BLOCKS))
 
     def column(name: str) -> NDArray[np.int64]:
         return np.array([getattr(row, name) for row in rows], np.int64)
 
     pp = column("pp")
-    lowered = Lowered(
-        contexts=(), block_names=("head", "layer", "tail"),
-        table=OpTable(
-            shape=none, block=none, phase=none, kind=none, rate=none,
-            flop=none.astype(float), work=none.astype(float), lost=np.zeros((0, len(LOSSES))),
-            byte=none.astype(float), launches=none.astype(float),
-        ),
-        shape_context=np.zeros(1, np.int64), shape_tp=np.ones(1), shape_cp=np.ones(1),
-        shape_sequence_parallel=np.zeros(1, bool), forward_calls=per_shape.astype(np.int64), forward_byte=per_shape,
-        backward_calls=per_shape.astype(np.int64), backward_byte=per_shape,
-        parameters=per_shape, shared_parameters=per_shape, context_byte=per_shape,
-        repeats=per_shape.astype(np.int64), boundary_byte=np.zeros(1),
-        shape=np.zeros(count, np.int64), tp=one, pp=pp, dp=one, cp=one, micro_batches=column("micro_batches"),
-        virtual_stages=column("virtual_stages"), schedule=np.array([SCHEDULES.index(row.schedule) for row in rows]),
-        recompute=0 * one, sharding=0 * one, shard_ranks=0 * one,
-        gradient_mode=np.array([GRADIENT_MODES.index(row.mode) for row in rows]),
-        parameter_servers=0 * one, frozen=np.zeros(count, bool),
-        role_stages=np.stack([one, np.maximum(pp - 2, 0), (pp > 1).astype(np.int64)], axis=1),
-        repeat=column("repeat"),
-    )  # fmt: skip
+    # What the closed form does not look at is empty.
+    values: dict[str, Any] = {f.name: np.zeros(0) for f in fields(Lowered)} | {
+        "contexts": (), "block_names": ("head", "layer", "tail"), "shape": np.zeros(count, np.int64), "pp": pp,
+        "micro_batches": column("micro_batches"), "virtual_stages": column("virtual_stages"),
+        "schedule": np.array([SCHEDULES.index(row.schedule) for row in rows]),
+        "gradient_mode": np.array([GRADIENT_MODES.index(row.mode) for row in rows]),
+        "role_stages": np.stack([one, np.maximum(pp - 2, 0), (pp > 1).astype(np.int64)], axis=1),
+        "repeat": column("repeat"),
+    }  # fmt: skip
+    lowered = Lowered(**values)
     blocks, roles = column("block_ps"), column("role_ps")
     return StepBatch(
         lowered=lowered,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +12,6 @@ from hypothesis import strategies as st
 
 from simulator.analytic import StepBatch, split_chunks, step_times
 from simulator.composition import bound
-from simulator.kernels.optable import OpTable
 from simulator.lowering import Lowered
 from simulator.stepspec import GRADIENT_MODES, PARTS, SCHEDULES
 
@@ -48,31 +50,15 @@ def batch_of(rows, blocks):
         return np.array([row[name] for row in rows], dtype=np.int64)
 
     count = len(rows)
-    none, floats, ints = np.zeros((0, blocks)), np.zeros(0), np.zeros(count, np.int64)
+    ints = np.zeros(count, np.int64)
     pp = column("pp")
-    table = OpTable(**{name: np.zeros(0) for name in OpTable.__dataclass_fields__})
-    lowered = Lowered(
-        contexts=(),
-        block_names=tuple(f"block {g}" for g in range(blocks)),
-        table=table,
-        shape_context=np.zeros(0, np.int64),
-        shape_tp=floats,
-        shape_cp=floats,
-        shape_sequence_parallel=np.zeros(0, bool),
-        **dict.fromkeys(("forward_byte", "backward_byte", "parameters", "shared_parameters", "context_byte"), none),
-        **{name: none.astype(np.int64) for name in ("forward_calls", "backward_calls", "repeats")},
-        boundary_byte=floats,
-        shape=ints,
-        **dict.fromkeys(("tp", "dp", "cp", "recompute", "sharding", "shard_ranks", "parameter_servers"), ints),
-        pp=pp,
-        micro_batches=column("micro_batches"),
-        virtual_stages=column("virtual_stages"),
-        schedule=column("schedule"),
-        gradient_mode=column("gradient_mode"),
-        frozen=np.zeros(count, bool),
-        role_stages=np.stack([np.ones_like(pp), np.maximum(pp - 2, 0), (pp > 1).astype(np.int64)], axis=1),
-        repeat=column("repeat"),
-    )
+    # What the closed form does not look at is empty.
+    values: dict[str, Any] = {f.name: np.zeros(0) for f in fields(Lowered)} | {
+        "contexts": (), "block_names": tuple(f"block {g}" for g in range(blocks)), "shape": ints, "pp": pp,
+        **{n: column(n) for n in ("micro_batches", "virtual_stages", "schedule", "gradient_mode", "repeat")},
+        "role_stages": np.stack([np.ones_like(pp), np.maximum(pp - 2, 0), (pp > 1).astype(np.int64)], axis=1),
+    }  # fmt: skip
+    lowered = Lowered(**values)
     durations = (*PER_BLOCK, "send_ps", "fixed_ps", "reduce_after_ps", "optimizer_ps", "update_gather_ps")
     return StepBatch(lowered=lowered, **{name: column(name) for name in durations})
 

@@ -83,9 +83,9 @@ def strategy(**parts: object) -> Parallelism:
 
 def priced(
     *strategies: Parallelism, workload: Workload | None = None, constants: Constants = IDEAL,
-    shard_ranks: tuple[int, ...] | None = None, frozen: bool = False, **changes: object,
+    frozen: bool = False, **changes: object,
 ) -> Durations:  # fmt: skip
-    lowered = lower(workload or gpt(), context(**changes), strategies, shard_ranks=shard_ranks, frozen=frozen)
+    lowered = lower(workload or gpt(), context(**changes), strategies, frozen=frozen)
     return price(lowered, constants)
 
 
@@ -102,9 +102,7 @@ def test_fewer_parameter_servers_than_hosts_serve_several_hosts_each() -> None:
     # 64 ranks on 8 servers: one parameter server takes eight times as long as one on every host.
     many, one = (
         price(
-            lower(
-                gpt(), context(gradient_exchange="backward"), [strategy(dp=64, global_batch=64)], parameter_servers=[n]
-            ),
+            lower(gpt(), context(gradient_exchange="backward"), [strategy(dp=64, parameter_servers=n)]),
             IDEAL,
         )
         for n in (8, 1)
@@ -261,8 +259,8 @@ def test_small_blocks_share_a_buckets_latency() -> None:
 
 
 def test_sharding_inside_a_server_never_gathers_over_the_network() -> None:
-    near, far = strategy(dp=64, sharding="zero3"), strategy(dp=64, sharding="zero3")
-    durations = priced(near, far, shard_ranks=(8, 0))
+    near, far = strategy(dp=64, sharding="zero3", shard_ranks=8), strategy(dp=64, sharding="zero3")
+    durations = priced(near, far)
     gathered = gpt().layers[1].parameters * 2.0
     assert durations.gather_s[0, 1] == pytest.approx(7 / 8 * gathered / UP_BYTE_PER_S)
     assert durations.gather_s[1, 1] == pytest.approx(63 / 64 * gathered / running_ring(UP_BYTE_PER_S, OUT_BYTE_PER_S))

@@ -120,14 +120,14 @@ def test_small_blocks_travel_in_a_bucket_and_pay_their_share_of_it() -> None:
 
 
 def test_parameters_of_shards_inside_a_server_are_gathered_there() -> None:
-    near = traffic(strategy(dp=64, sharding="zero3"), shard_ranks=(8,))
+    near = traffic(strategy(dp=64, sharding="zero3", shard_ranks=8))
     lowered = lower(GPT, context(), [strategy(dp=64, sharding="zero3")])
     block = float(lowered.held_parameters[0, 1]) * 2.0
     assert near.gather.seconds[0, 1] == pytest.approx(library_s("all_gather", block, 8))
     assert near.reduce.seconds[0, 1] == pytest.approx(library_s("all_reduce", block, 64))
     assert (near.gather.outside[0], near.reduce.outside[0]) == (False, True)
     # More shards than ranks are as many as there are ranks.
-    many = traffic(strategy(dp=8, sharding="zero3"), shard_ranks=(64,))
+    many = traffic(strategy(dp=8, sharding="zero3", shard_ranks=64))
     assert many.gather.seconds[0, 1] == pytest.approx(library_s("all_gather", block, 8))
 
 
