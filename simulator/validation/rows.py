@@ -44,6 +44,7 @@ COLUMNS: Final = (
 #: Metrics that follow from a step time.
 METRICS: Final = (
     "step_time_s", "tokens_per_s", "samples_per_s", "tokens_per_s_per_chip", "tflops_per_chip", "pflops_total", "mfu",
+    "hfu",
 )  # fmt: skip
 
 _SHARDING: Final[Mapping[str, str]] = {
@@ -379,7 +380,8 @@ def _value_per_rate(
     if metric == "tokens_per_s_per_chip":
         return tokens / chips
     convention = convention_of(config["source"], config["software"])
-    word = convention.mfu if metric == "mfu" else convention.tflops
+    # What a chip executes is counted alike everywhere: the model's work and what is run again.
+    word = {"mfu": convention.mfu, "hfu": "executed"}.get(metric, convention.tflops)
     flop = batch * flop_per_sample(workload, word, recompute=parallelism.recompute)
     if metric == "tflops_per_chip":
         return flop / chips / 1e12
