@@ -30,13 +30,21 @@ _OPTIONS: Final = {
     "positions": str,
     "biases": bool,
     "qkv_biases": bool,
+    "attention_biases": bool,
+    "head_bias": bool,
     "embedding_norm": bool,
     "dropout": bool,
+    "norm_position": str,
+    "block": str,
+    "qk_norm": str,
+    "window": int,
+    "windowed_share": float,
+    "max_positions": int,
 }
 #: Keys of one model, by family, and their types.
 KEYS: Final[Mapping[str, Mapping[str, type]]] = {
     "transformer": {**_TEXT, **_SHAPE, **_OPTIONS},
-    "bert": {**_TEXT, **_SHAPE, "activation": str},
+    "bert": {**_TEXT, **_SHAPE, "activation": str, "task": str, "classes": int},
     "network": {**_TEXT, "network": str},
 }
 REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -224,7 +232,7 @@ def _build(name: str, seq_len: int | None, image_size: int | None) -> Workload:
     values["seq_len"] = own_seq_len if seq_len is None else seq_len
     if entry.family == "bert":
         return bert(name=name, source=entry.source, assumed=assumed, **values)
-    values["max_positions"] = max(own_seq_len, values["seq_len"])
+    values["max_positions"] = max(values.get("max_positions", own_seq_len), values["seq_len"])
     return transformer(name=name, source=entry.source, assumed=assumed, **values)
 
 

@@ -1,8 +1,9 @@
 """Lays out a convolutional network's ops in forward order and counts what training keeps.
 
 What is kept for the backward pass follows the frameworks, and every stored tensor is counted once: a convolution
-keeps its input, batch-norm its input, ReLU (in place) its output, max-pooling its input and output. Left out: pooling
-indices, batch-norm's statistics (two numbers a channel), workspaces.
+keeps its input, batch-norm its input, ReLU (in place) its output, max-pooling its input and output, average pooling
+over windows its input, global pooling nothing. Left out: pooling indices, batch-norm's statistics (two numbers a
+channel), workspaces.
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ class ImageOps:
         self._vector("batch-norm", x, reads=2 * x.elements, saved=x.keep(), parameters=2 * x.channels)
         return Tensor(x.channels, x.hw)
 
+    def prelu(self, x: Tensor) -> Tensor:
+        """ReLU with a learned slope a channel; it keeps its input."""
+        self._vector("prelu", x, reads=x.elements, saved=x.keep(), parameters=x.channels)
+        return Tensor(x.channels, x.hw)
+
     def relu(self, x: Tensor) -> Tensor:
         """ReLU in place; its output is kept."""
         out = Tensor(x.channels, x.hw)
@@ -97,16 +103,44 @@ class ImageOps:
         self._vector("add", x, reads=x.elements + y.elements)
         return Tensor(x.channels, x.hw)
 
+    def multiply(self, x: Tensor) -> Tensor:
+        """A product with constants or with one number a sample (a scale, a norm); nothing of its own is kept."""
+        self._vector("multiply", x, reads=x.elements)
+        return Tensor(x.channels, x.hw)
+
+    def power(self, x: Tensor) -> Tensor:
+        """A shift and a power of every element; it keeps its input."""
+        self._vector("power", x, reads=x.elements, saved=x.keep())
+        return Tensor(x.channels, x.hw)
+
+    def scale(self, x: Tensor, gate: Tensor) -> Tensor:
+        """Multiplies every channel by a gate of its own; keeps both."""
+        if gate.channels != x.channels or gate.hw != (1, 1):
+            raise WorkloadError(f"cannot scale {x.channels} channels by {gate.channels} x {gate.hw}.")
+        self._vector("scale", x, reads=x.elements + gate.elements, saved=x.keep() + gate.keep())
+        return Tensor(x.channels, x.hw)
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        """Sigmoid; its output is kept."""
+        out = Tensor(x.channels, x.hw)
+        self._vector("sigmoid", out, reads=x.elements, saved=out.keep())
+        return out
+
+    def squeeze_excite(self, x: Tensor, squeezed: int) -> Tensor:
+        """Gates every channel by two dense layers on the channels' means (Hu et al. 2017, arXiv:1709.01507)."""
+        gate = self.relu(self.dense(self.pool_to(x, 1), squeezed))
+        return self.scale(x, self.sigmoid(self.dense(gate, x.channels)))
+
     def max_pool(self, x: Tensor, kernel: int, *, stride: int, padding: int = 0, ceil: bool = False) -> Tensor:
         """Maximum pooling; keeps input and output."""
         out = self._window("max-pool", x, kernel, stride=stride, padding=padding, ceil=ceil)
         self._vector("max-pool", out, reads=x.elements, saved=x.keep() + out.keep())
         return out
 
-    def average_pool(self, x: Tensor, kernel: int, *, stride: int, padding: int = 0) -> Tensor:
-        """Average pooling; nothing is kept."""
-        out = self._window("average-pool", x, kernel, stride=stride, padding=padding)
-        self._vector("average-pool", out, reads=x.elements)
+    def average_pool(self, x: Tensor, kernel: int, *, stride: int, padding: int = 0, ceil: bool = False) -> Tensor:
+        """Average pooling over windows; keeps its input, as PyTorch does (whose shape alone would do)."""
+        out = self._window("average-pool", x, kernel, stride=stride, padding=padding, ceil=ceil)
+        self._vector("average-pool", out, reads=x.elements, saved=x.keep())
         return out
 
     def pool_to(self, x: Tensor, side: int) -> Tensor:
@@ -126,9 +160,9 @@ class ImageOps:
         self._vector("dropout", x, reads=x.elements, saved=0.5 * x.elements)
         return Tensor(x.channels, x.hw)
 
-    def dense(self, x: Tensor, features: int) -> Tensor:
-        """A fully connected layer with bias on the flattened input."""
-        op = gemm(name=f"dense {x.elements}-{features}", m=1, n=features, k=x.elements, bias=True)
+    def dense(self, x: Tensor, features: int, *, bias: bool = True) -> Tensor:
+        """A fully connected layer on the flattened input."""
+        op = gemm(name=f"dense {x.elements}-{features}", m=1, n=features, k=x.elements, bias=bias)
         self.ops.append(replace(op, saved_elements=x.keep()))
         return Tensor(features, (1, 1))
 
@@ -144,10 +178,25 @@ class ImageOps:
         return self.relu(self.conv(x, c_out, kernel, stride=stride, padding=padding, groups=groups, bias=True))
 
     def conv_norm_relu(
+        self,
+        x: Tensor,
+        c_out: int,
+        kernel: int | Pair,
+        *,
+        stride: int = 1,
+        padding: int | Pair = 0,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> Tensor:
+        """A convolution, without bias unless told, batch-norm, ReLU."""
+        x = self.conv(x, c_out, kernel, stride=stride, padding=padding, groups=groups, bias=bias)
+        return self.relu(self.batch_norm(x))
+
+    def norm_relu_conv(
         self, x: Tensor, c_out: int, kernel: int | Pair, *, stride: int = 1, padding: int | Pair = 0
     ) -> Tensor:
-        """A convolution without bias, batch-norm, ReLU."""
-        return self.relu(self.batch_norm(self.conv(x, c_out, kernel, stride=stride, padding=padding)))
+        """Batch-norm, ReLU, a convolution without bias: the order of pre-activation networks."""
+        return self.conv(self.relu(self.batch_norm(x)), c_out, kernel, stride=stride, padding=padding)
 
     def layer(self, name: str, kind: str, *, repeat: int = 1) -> Layer:
         """The ops laid out so far as one `Layer`."""

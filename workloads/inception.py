@@ -26,7 +26,7 @@ def inception_v3(*, image_size: int = 299, num_classes: int = 1000, auxiliary: b
     x = ops.max_pool(x, 3, stride=2)
     layers.append(ops.layer("stem2", "conv"))
 
-    def block(name: str, branches: tuple[_Branch, ...], x: Tensor) -> Tensor:
+    def block(name: str, branches: tuple[Branch, ...], x: Tensor) -> Tensor:
         ops = ImageOps()
         out = ops.concatenate(*(tensor for branch in branches for tensor in branch(ops, x)))
         layers.append(ops.layer(name, "block"))
@@ -56,7 +56,7 @@ def inception_v3(*, image_size: int = 299, num_classes: int = 1000, auxiliary: b
     )
 
 
-class _Branch:
+class Branch:
     """One branch of an inception block: convolutions (width, kernel, padding, stride), after an optional pooling.
 
     ``split`` holds parallel last convolutions instead of one.
@@ -82,56 +82,56 @@ class _Branch:
         return (x,)
 
 
-def _inception_a(pool_features: int) -> tuple[_Branch, ...]:
+def _inception_a(pool_features: int) -> tuple[Branch, ...]:
     return (
-        _Branch((64, 1, 0, 1)),
-        _Branch((48, 1, 0, 1), (64, 5, 2, 1)),
-        _Branch((64, 1, 0, 1), (96, 3, 1, 1), (96, 3, 1, 1)),
-        _Branch((pool_features, 1, 0, 1), pool="average"),
+        Branch((64, 1, 0, 1)),
+        Branch((48, 1, 0, 1), (64, 5, 2, 1)),
+        Branch((64, 1, 0, 1), (96, 3, 1, 1), (96, 3, 1, 1)),
+        Branch((pool_features, 1, 0, 1), pool="average"),
     )
 
 
-def _inception_b() -> tuple[_Branch, ...]:
+def _inception_b() -> tuple[Branch, ...]:
     return (
-        _Branch((384, 3, 0, 2)),
-        _Branch((64, 1, 0, 1), (96, 3, 1, 1), (96, 3, 0, 2)),
-        _Branch(pool="max"),
+        Branch((384, 3, 0, 2)),
+        Branch((64, 1, 0, 1), (96, 3, 1, 1), (96, 3, 0, 2)),
+        Branch(pool="max"),
     )
 
 
 _ROW, _ROW_PAD, _COLUMN, _COLUMN_PAD = (1, 7), (0, 3), (7, 1), (3, 0)
 
 
-def _inception_c(width: int) -> tuple[_Branch, ...]:
+def _inception_c(width: int) -> tuple[Branch, ...]:
     return (
-        _Branch((192, 1, 0, 1)),
-        _Branch((width, 1, 0, 1), (width, _ROW, _ROW_PAD, 1), (192, _COLUMN, _COLUMN_PAD, 1)),
-        _Branch(
+        Branch((192, 1, 0, 1)),
+        Branch((width, 1, 0, 1), (width, _ROW, _ROW_PAD, 1), (192, _COLUMN, _COLUMN_PAD, 1)),
+        Branch(
             (width, 1, 0, 1),
             (width, _COLUMN, _COLUMN_PAD, 1),
             (width, _ROW, _ROW_PAD, 1),
             (width, _COLUMN, _COLUMN_PAD, 1),
             (192, _ROW, _ROW_PAD, 1),
         ),
-        _Branch((192, 1, 0, 1), pool="average"),
+        Branch((192, 1, 0, 1), pool="average"),
     )
 
 
-def _inception_d() -> tuple[_Branch, ...]:
+def _inception_d() -> tuple[Branch, ...]:
     return (
-        _Branch((192, 1, 0, 1), (320, 3, 0, 2)),
-        _Branch((192, 1, 0, 1), (192, _ROW, _ROW_PAD, 1), (192, _COLUMN, _COLUMN_PAD, 1), (192, 3, 0, 2)),
-        _Branch(pool="max"),
+        Branch((192, 1, 0, 1), (320, 3, 0, 2)),
+        Branch((192, 1, 0, 1), (192, _ROW, _ROW_PAD, 1), (192, _COLUMN, _COLUMN_PAD, 1), (192, 3, 0, 2)),
+        Branch(pool="max"),
     )
 
 
-def _inception_e() -> tuple[_Branch, ...]:
+def _inception_e() -> tuple[Branch, ...]:
     pair = ((384, (1, 3), (0, 1)), (384, (3, 1), (1, 0)))
     return (
-        _Branch((320, 1, 0, 1)),
-        _Branch((384, 1, 0, 1), split=pair),
-        _Branch((448, 1, 0, 1), (384, 3, 1, 1), split=pair),
-        _Branch((192, 1, 0, 1), pool="average"),
+        Branch((320, 1, 0, 1)),
+        Branch((384, 1, 0, 1), split=pair),
+        Branch((448, 1, 0, 1), (384, 3, 1, 1), split=pair),
+        Branch((192, 1, 0, 1), pool="average"),
     )
 
 

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
+from workloads.encoder_heads import TASKS, bert_predictions, mlm_ops, tuned_ops
 from workloads.layer import Layer
-from workloads.op import Op, WorkloadError, attention, embedding, gemm, vector
+from workloads.op import Op, WorkloadError, embedding
+from workloads.transformer_blocks import (
+    ACTIVATIONS,
+    NORMS,
+    check_sizes,
+    check_words,
+    feed_forward,
+    head_width,
+    mean_context,
+    residual,
+    self_attention,
+    table_sum,
+    vocabulary,
+)
+from workloads.transformer_blocks import (
+    dropout as dropout_op,
+)
+from workloads.transformer_blocks import (
+    norm as norm_of,
+)
 from workloads.workload import Hyper, Workload
 
-#: Activation word -> (gated, elements saved per inner element, kernels an eager framework launches).
-#: ReLU keeps its output, which the next product keeps anyway.
-ACTIVATIONS = {
-    "gelu": (False, 1, 1),
-    "relu": (False, 0, 1),
-    "squared_relu": (False, 1, 2),
-    "silu": (False, 1, 1),
-    "swiglu": (True, 2, 2),
-    "geglu": (True, 2, 2),
-}
-#: Norm word -> (parameters per channel, kernels an eager framework launches).
-NORMS = {"layernorm": (2, 1), "rmsnorm": (1, 6)}
-POSITIONS = ("learned", "rotary", "alibi", "none")
+POSITIONS: Final = ("learned", "rotary", "alibi", "none")
+#: Where norms stand: before each half of a block (and once at the end), after each residual, or on both sides.
+NORM_POSITIONS: Final = ("pre", "post", "sandwich")
+#: How the halves of a block are joined: one after the other, or side by side with a norm each or one for both.
+BLOCKS: Final = ("serial", "parallel", "parallel_one_norm")
+QK_NORMS: Final = ("", "head", "width")
 
 
 def transformer(
@@ -42,16 +56,24 @@ def transformer(
     max_positions: int | None = None,
     biases: bool = True,
     qkv_biases: bool | None = None,
+    attention_biases: bool | None = None,
+    head_bias: bool = False,
+    block: str = "serial",
+    qk_norm: str = "",
+    window: int | None = None,
+    windowed_share: float = 1.0,
     causal: bool = True,
     dropout: bool = True,
     embedding_norm: bool = False,
     token_types: int = 0,
     mlm_head: bool = False,
+    task: str = "pretraining",
+    classes: int = 2,
     max_predictions: int | None = None,
     source: str = "",
     assumed: tuple[str, ...] = (),
 ) -> Workload:
-    """A stack of identical transformer blocks between an embedding and a vocabulary head.
+    """A stack of identical transformer blocks between an embedding and a head.
 
     A block is norm, queries-keys-values product, rotary (if any), attention, projection, dropout and residual; norm,
     inner product up (gate and up are one product), activation, inner product down, dropout and residual. Activations
@@ -63,13 +85,26 @@ def transformer(
     kv_heads, head_dim, ffn
         Default to ``heads``, ``hidden / heads`` and ``4 hidden``. With a gated activation ``ffn`` is the inner width.
     norm_position
-        ``pre`` (a final norm closes the stack) or ``post`` (BERT: norm after each residual, no final norm).
+        ``pre`` (a final norm closes the stack), ``post`` (BERT: norm after each residual, no final norm) or
+        ``sandwich`` (Gemma: a norm before and after each half, and a final one).
     max_positions
         Rows of a learned position table; defaults to ``seq_len``.
-    biases, qkv_biases
-        Biases on all products of the blocks, or on queries, keys and values only.
+    biases, attention_biases, qkv_biases
+        Biases on all products of the blocks; those of attention (both products), or of its first alone, apart.
+    head_bias
+        A bias on the vocabulary product.
+    block
+        ``serial``; ``parallel``: attention and feed-forward both read the block's input and are summed, each with a
+        norm of its own (GPT-NeoX), or ``parallel_one_norm`` for both (GPT-J, PaLM, Falcon-7B).
+    qk_norm
+        RMS norms of queries and keys: "" (none), ``head`` (Qwen3, Gemma 3) or ``width`` (OLMo 2).
+    window, windowed_share
+        Keys that a query of a windowed layer sees at most, and the share of layers that are windowed; all blocks get
+        the mean context of the layers, `mean_context`.
     token_types, mlm_head
         BERT's segment table and its heads: pooler and next-sentence product, transform and decoder bias.
+    task, classes
+        ``span`` and ``classification`` replace the vocabulary head by a small one (fine-tuning).
     max_predictions
         Masked positions the vocabulary head is applied to; all positions when not given.
     assumed
@@ -82,14 +117,14 @@ def transformer(
 
     Notes
     -----
-    Leaves out: parallel attention and MLP (taken one after the other), sliding windows, norms of queries and keys,
-    mixtures of experts, encoder-decoder stacks.
+    Leaves out: mixtures of experts; other shapes of transformers have modules of their own.
 
     References
     ----------
     .. [1] Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models, 2022, equation 1,
        arXiv:2205.05198
     """
+    where = f"transformer '{name}'"
     kv_heads = heads if kv_heads is None else kv_heads
     ffn = 4 * hidden if ffn is None else ffn
     sizes = {
@@ -101,76 +136,87 @@ def transformer(
         "vocab": vocab,
         "seq_len": seq_len,
     }
-    for word, size in sizes.items():
-        if size < 1:
-            raise WorkloadError(f"transformer '{name}': {word} is {size}; at least 1.")
-    for word, value, legal in (
+    check_sizes(where, **sizes, classes=classes)
+    check_words(
+        where,
         ("activation", activation, tuple(ACTIVATIONS)),
         ("norm", norm, tuple(NORMS)),
         ("positions", positions, POSITIONS),
-        ("norm_position", norm_position, ("pre", "post")),
-    ):
-        if value not in legal:
-            raise WorkloadError(f"transformer '{name}': {word} is '{value}'. Legal: {', '.join(legal)}.")
-    if head_dim is None:
-        if hidden % heads:
-            raise WorkloadError(f"transformer '{name}': hidden {hidden} is not a multiple of {heads} heads.")
-        head_dim = hidden // heads
-    if heads % kv_heads:
-        raise WorkloadError(f"transformer '{name}': {heads} heads are not a multiple of {kv_heads} kv_heads.")
+        ("norm_position", norm_position, NORM_POSITIONS),
+        ("block", block, BLOCKS),
+        ("qk_norm", qk_norm, QK_NORMS),
+        ("task", task, TASKS),
+    )
+    if block != "serial" and norm_position != "pre":
+        raise WorkloadError(f"{where}: block '{block}' needs norm_position 'pre', not '{norm_position}'.")
+    head_dim = head_width(where, hidden=hidden, heads=heads, head_dim=head_dim, kv_heads=kv_heads)
     max_positions = seq_len if max_positions is None else max_positions
     if positions == "learned" and seq_len > max_positions:
-        raise WorkloadError(f"transformer '{name}': seq_len {seq_len} is longer than max_positions {max_positions}.")
+        raise WorkloadError(f"{where}: seq_len {seq_len} is longer than max_positions {max_positions}.")
     predictions = seq_len if max_predictions is None else max_predictions
     if not 1 <= predictions <= seq_len:
-        raise WorkloadError(f"transformer '{name}': max_predictions is {predictions}; 1 to seq_len {seq_len}.")
+        raise WorkloadError(f"{where}: max_predictions is {predictions}; 1 to seq_len {seq_len}.")
 
-    def norm_op(op_name: str, rows: int = seq_len, split: str = "sequence") -> Op:
-        per_channel, launches = NORMS[norm]
-        elements = rows * hidden
-        return vector(
-            name=op_name,
-            read_elements=elements,
-            write_elements=elements,
-            saved_elements=float(elements),
-            parameters=per_channel * hidden,
-            split=split,
-            launches=launches,
-        )
+    def norm_op(op_name: str, *, keeps_input: bool = True) -> Op:
+        return norm_of(op_name, rows=seq_len, width=hidden, word=norm, keeps_input=keeps_input)
 
-    embedding_ops = _embedding_ops(
-        vocab=vocab,
-        hidden=hidden,
-        seq_len=seq_len,
-        position_rows=max_positions if positions == "learned" else 0,
-        token_types=token_types,
-        norm_ops=(norm_op("embedding norm"),) if embedding_norm else (),
-        dropout=dropout,
+    elements = seq_len * hidden
+    tables = (
+        ("position embedding", max_positions if positions == "learned" else 0),
+        ("token type embedding", token_types),
     )
-    attention_ops = _attention_ops(
+    embedding_ops = (
+        embedding(name="token embedding", rows=vocab, width=hidden, tokens=seq_len),
+        *(table_sum(word, rows=rows, elements=elements, width=hidden) for word, rows in tables if rows),
+        *((norm_op("embedding norm"),) if embedding_norm else ()),
+        *((dropout_op("embedding dropout", elements),) if dropout else ()),
+    )
+    sandwich, one_norm = norm_position == "sandwich", block == "parallel_one_norm"
+    of_attention = biases if attention_biases is None else attention_biases
+    attention_ops = self_attention(
         hidden=hidden,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
         seq_len=seq_len,
+        context=mean_context(where, seq_len=seq_len, window=window, share=windowed_share, causal=causal),
         rotary=positions == "rotary",
+        qk_norm=qk_norm,
         causal=causal,
-        biases=biases,
-        qkv_biases=biases if qkv_biases is None else qkv_biases,
+        biases=of_attention,
+        qkv_biases=qkv_biases,
         dropout=dropout,
+        closing=(
+            *((norm_op("attention output norm"),) if sandwich else ()),
+            residual("attention residual", elements, dropout=dropout),
+        ),
     )
-    mlp_ops = _mlp_ops(hidden=hidden, ffn=ffn, seq_len=seq_len, activation=activation, biases=biases, dropout=dropout)
-    norms = (norm_op("attention norm"), norm_op("mlp norm"))
-    if norm_position == "pre":
-        block_ops = (norms[0], *attention_ops, norms[1], *mlp_ops)
-        head_ops: tuple[Op, ...] = (norm_op("final norm"),)
+    mlp_ops = feed_forward(
+        hidden=hidden,
+        ffn=ffn,
+        seq_len=seq_len,
+        activation=activation,
+        biases=biases,
+        keeps_input=not one_norm,
+        closing=(
+            *((norm_op("mlp output norm"),) if sandwich else ()),
+            residual("mlp residual", elements, dropout=dropout),
+        ),
+    )
+    if norm_position == "post":
+        block_ops: tuple[Op, ...] = (*attention_ops, norm_op("attention norm"), *mlp_ops, norm_op("mlp norm"))
+        head_ops: tuple[Op, ...] = ()
     else:
-        block_ops = (*attention_ops, norms[0], *mlp_ops, norms[1])
-        head_ops = ()
-    if mlm_head:
-        transform = _mlm_ops(hidden=hidden, seq_len=seq_len, rows=predictions)
-        head_ops = (*head_ops, *transform, norm_op("transform norm", rows=predictions, split="none"))
-    head_ops = (*head_ops, *_vocabulary_ops(rows=predictions, hidden=hidden, vocab=vocab, bias=mlm_head))
+        # Side by side both norms read the same tensor, which is kept once.
+        second = () if one_norm else (norm_op("mlp norm", keeps_input=block == "serial"),)
+        block_ops = (norm_op("attention norm"), *attention_ops, *second, *mlp_ops)
+        head_ops = (norm_op("final norm"),)
+    if task != "pretraining":
+        head_ops = (*head_ops, *tuned_ops(task, hidden=hidden, seq_len=seq_len, classes=classes))
+    else:
+        if mlm_head:
+            head_ops = (*head_ops, *mlm_ops(hidden=hidden, seq_len=seq_len, rows=predictions, norm=norm))
+        head_ops = (*head_ops, *vocabulary(rows=predictions, hidden=hidden, vocab=vocab, bias=mlm_head or head_bias))
 
     hyper: dict[str, Hyper] = {
         **sizes,
@@ -194,155 +240,11 @@ def transformer(
         ),
         tokens_per_sample=seq_len,
         hyper=hyper,
-        tied_embeddings=tied_embeddings,
+        tied_embeddings=tied_embeddings and task == "pretraining",
         causal=causal,
         source=source,
         assumed=assumed,
     )
-
-
-def _embedding_ops(
-    *,
-    vocab: int,
-    hidden: int,
-    seq_len: int,
-    position_rows: int,
-    token_types: int,
-    norm_ops: tuple[Op, ...],
-    dropout: bool,
-) -> tuple[Op, ...]:
-    elements = seq_len * hidden
-    ops = [embedding(name="token embedding", rows=vocab, width=hidden, tokens=seq_len)]
-    tables = (("position embedding", position_rows), ("token type embedding", token_types))
-    for name, rows in tables:
-        if rows:
-            ops.append(
-                vector(
-                    name=name,
-                    read_elements=2 * elements,
-                    write_elements=elements,
-                    parameters=rows * hidden,
-                    split="sequence",
-                    launches=2,
-                )
-            )
-    ops.extend(norm_ops)
-    if dropout:
-        ops.append(
-            vector(
-                name="embedding dropout",
-                read_elements=elements,
-                write_elements=elements,
-                saved_elements=0.5 * elements,
-                split="sequence",
-            )
-        )
-    return tuple(ops)
-
-
-def _attention_ops(
-    *,
-    hidden: int,
-    heads: int,
-    kv_heads: int,
-    head_dim: int,
-    seq_len: int,
-    rotary: bool,
-    causal: bool,
-    biases: bool,
-    qkv_biases: bool,
-    dropout: bool,
-) -> tuple[Op, ...]:
-    width = heads * head_dim
-    qkv = gemm(name="qkv", m=seq_len, n=width + 2 * kv_heads * head_dim, k=hidden, bias=qkv_biases, split="column")
-    turned = seq_len * (heads + kv_heads) * head_dim
-    # Eager rotary: negate, concatenate, two products and a sum, for queries and for keys. Nothing is kept: attention
-    # keeps the turned queries and keys.
-    turn = (
-        (vector(name="rotary", read_elements=turned, write_elements=turned, split="inner", launches=10),)
-        if rotary
-        else ()
-    )
-    core = attention(
-        name="attention",
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        seq_len=seq_len,
-        context=seq_len,
-        causal=causal,
-        dropout=dropout,
-    )
-    projection = gemm(name="projection", m=seq_len, n=hidden, k=width, bias=biases, split="row")
-    return (qkv, *turn, core, projection, _residual("attention residual", seq_len * hidden, dropout=dropout))
-
-
-def _mlp_ops(*, hidden: int, ffn: int, seq_len: int, activation: str, biases: bool, dropout: bool) -> tuple[Op, ...]:
-    gated, saved, launches = ACTIVATIONS[activation]
-    up_width = 2 * ffn if gated else ffn
-    return (
-        gemm(name="mlp up", m=seq_len, n=up_width, k=hidden, bias=biases, split="column"),
-        vector(
-            name=activation,
-            read_elements=seq_len * up_width,
-            write_elements=seq_len * ffn,
-            saved_elements=float(saved * seq_len * ffn),
-            split="inner",
-            launches=launches,
-        ),
-        gemm(name="mlp down", m=seq_len, n=hidden, k=ffn, bias=biases, split="row"),
-        _residual("mlp residual", seq_len * hidden, dropout=dropout),
-    )
-
-
-def _residual(name: str, elements: int, *, dropout: bool) -> Op:
-    # The one-byte dropout mask is all that is kept.
-    return vector(
-        name=f"dropout and {name}" if dropout else name,
-        read_elements=2 * elements,
-        write_elements=elements,
-        saved_elements=0.5 * elements if dropout else 0.0,
-        split="sequence",
-        launches=2 if dropout else 1,
-    )
-
-
-def _mlm_ops(*, hidden: int, seq_len: int, rows: int) -> tuple[Op, ...]:
-    """BERT's pooler and next-sentence product on the first position, and the transform of the masked ones."""
-    gather = vector(name="masked positions", read_elements=rows * hidden, write_elements=rows * hidden)
-    return (
-        gemm(name="pooler", m=1, n=hidden, k=hidden, bias=True),
-        vector(name="tanh", read_elements=hidden, write_elements=hidden, saved_elements=float(hidden)),
-        gemm(name="next sentence", m=1, n=2, k=hidden, bias=True, keeps_input=False),
-        *((gather,) if rows < seq_len else ()),
-        gemm(name="transform", m=rows, n=hidden, k=hidden, bias=True),
-        vector(
-            name="transform gelu",
-            read_elements=rows * hidden,
-            write_elements=rows * hidden,
-            saved_elements=float(rows * hidden),
-        ),
-    )
-
-
-def _vocabulary_ops(*, rows: int, hidden: int, vocab: int, bias: bool) -> tuple[Op, ...]:
-    logits = rows * vocab
-    # The loss casts the logits to fp32 (two 2-byte elements each), keeps that copy and writes its log-softmax.
-    return (
-        gemm(name="vocabulary", m=rows, n=vocab, k=hidden, bias=bias, split="vocab"),
-        vector(
-            name="cross entropy",
-            read_elements=3 * logits,
-            write_elements=2 * logits,
-            saved_elements=2.0 * logits,
-            split="inner",
-            launches=3,
-        ),
-    )
-
-
-#: Masked positions per sequence in BERT pre-training, by sequence length (Devlin et al. 2019's published recipe).
-BERT_PREDICTIONS = {128: 20, 512: 80}
 
 
 def bert(
@@ -356,18 +258,19 @@ def bert(
     seq_len: int = 512,
     activation: str = "gelu",
     max_predictions: int | None = None,
+    task: str = "pretraining",
+    classes: int = 2,
     source: str = "",
     assumed: tuple[str, ...] = (),
 ) -> Workload:
-    """BERT for pre-training, with the masked-language-model and next-sentence heads.
+    """BERT with the masked-language-model and next-sentence heads, or the head of another ``task`` (`transformer`).
 
     `Workload.parameters` is the count of Hugging Face's ``BertForPreTraining``, tied decoder once: 110,106,428 (base)
     and 336,226,108 (large) with 30,522 words; papers print 110M and 340M. The position table has 512 rows, more only
-    for longer sequences. Without ``max_predictions``, 20 positions are predicted at 128, 80 at 512, and the recipes'
-    masking rate of 15 %, rounded up, at other lengths.
+    for longer sequences. Without ``max_predictions``, `bert_predictions` says how many positions are predicted.
     """
     if max_predictions is None:
-        max_predictions = BERT_PREDICTIONS.get(seq_len, -(-15 * seq_len // 100))
+        max_predictions = bert_predictions(seq_len)
     return transformer(
         name=name,
         layers=layers,
@@ -384,6 +287,8 @@ def bert(
         token_types=2,
         mlm_head=True,
         max_predictions=max_predictions,
+        task=task,
+        classes=classes,
         source=source,
         assumed=assumed,
     )

@@ -11,12 +11,10 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 import hwmodels.catalog as hardware
-import workloads.catalog as models
 from hwmodels.chip import Chip
 from workloads.optimizer import optimizer as optimizer_named
 from workloads.precision import PrecisionRecipe
@@ -25,12 +23,12 @@ from workloads.workload import Workload
 from ..defaults import kind_of_run
 from ..lowering import Context
 from ..parallelism import Parallelism, ParallelismError
-from ..stack import Stack, resolve_stack
-from ..stack import stack as stack_named
+from ..stack import Stack
 from .cells import Unsupported as Unsupported
 from .cells import count, number
 from .conventions import convention_of, flop_per_sample
 from .machines import cluster_for, server_for
+from .samples import are_unjoined, workload_of
 from .software import optimizer_of, precision_of, recipe_of, stack_of
 
 #: Configuration columns that a prediction may look at; nothing else of a row is read.
@@ -47,6 +45,9 @@ METRICS: Final = (
     "hfu",
 )  # fmt: skip
 
+#: A metric that follows from the strategy alone (`memory_rows`).
+MEMORY_METRIC: Final = "memory_gb_per_chip"
+
 _SHARDING: Final[Mapping[str, str]] = {
     "none": "none", "zero1": "zero1", "zero2": "zero2", "zero3": "zero3", "fsdp": "zero3", "hsdp": "zero3",
     "fsdp_shard_grad_op": "zero2",
@@ -54,6 +55,8 @@ _SHARDING: Final[Mapping[str, str]] = {
 _RECOMPUTE: Final[Mapping[str, str]] = {"none": "none", "selective": "selective", "full": "full"}
 
 
+#: Steps between two exchanges of replicas that have none.
+_NEVER: Final = 10**6
 #: Variants that a bare name never means; a row must state their memory.
 _ONLY_BY_MEMORY: Final = ("nvidia-h100-96gb-hbm2e",)
 
@@ -96,13 +99,10 @@ def resolve(row: Mapping[str, str]) -> RunJob:
     """The job a row describes; raises `Unsupported` with the reason."""
     config = {name: (row.get(name) or "").strip() for name in COLUMNS}
     metric = config["metric"]
-    if metric not in METRICS:
+    if metric not in (*METRICS, MEMORY_METRIC):
         raise Unsupported(f"metric {metric!r} does not follow from a step time")
     assumed: list[str] = []
-    name = models.resolve_model(config["model"])
-    if not name:
-        raise Unsupported(f"model {config['model']!r} is not in the catalogue")
-    workload = _workload(name, config, assumed)
+    workload = workload_of(config, assumed)
     chip = _chip(config, assumed)
     stack = stack_of(config, workload, chip, assumed)
     cluster = cluster_for(
@@ -114,7 +114,7 @@ def resolve(row: Mapping[str, str]) -> RunJob:
     context = Context(cluster=cluster, stack=stack, recipe=recipe, optimizer=optimizer_named(optimizer))
     memory_byte = hardware.chip(chip).memory_byte - stack.framework_reserve_byte
     parallelism, batch = _parallelism(_laid_out(config, workload, chip, assumed), workload, stack, memory_byte, assumed)
-    if metric == "step_time_s":
+    if metric in ("step_time_s", MEMORY_METRIC):
         value = 0.0
     else:
         value = _value_per_rate(config, metric, workload, chip, recipe, parallelism, batch)
@@ -124,49 +124,14 @@ def resolve(row: Mapping[str, str]) -> RunJob:
         parallelism, shard_ranks=cluster.chips_per_server if hybrid else 0,
         parameter_servers=int(servers.group(1)) if servers else 0,
     )  # fmt: skip
+    if are_unjoined(config) and parallelism.dp > 1:
+        parallelism = replace(parallelism, local_steps=_NEVER)
+        assumed.append("replicas exchange no gradients: the source's script starts them apart")
     return RunJob(
         row=config, workload=workload, context=context, parallelism=parallelism,
         frozen=config["kind"] == "lora", metric=metric,
         value_per_rate=value, assumed=tuple(assumed), group=(config["source"], config["model"], config["chip"]),
     )  # fmt: skip
-
-
-def _workload(name: str, config: Mapping[str, str], assumed: list[str]) -> Workload:
-    return _cached_workload(name, *_sample_size(name, config, assumed))
-
-
-@cache
-def _cached_workload(name: str, seq_len: int, image_size: int) -> Workload:
-    if seq_len:
-        return models.model(name, seq_len=seq_len)
-    return models.model(name, image_size=image_size) if image_size else models.model(name)
-
-
-def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tuple[int, int]:
-    """Sequence length and image size of a row, 0 for the model's own."""
-    base = _cached_workload(name, 0, 0)
-    stack_id = resolve_stack(config["source"], config["software"], base.family)
-    share = stack_named(stack_id).mean_length_share if stack_id else 1.0
-    if base.sample in ("image", "volume", "record"):
-        size = count(config, "image_size")
-        if not size and "DAWNBench" in config["source"] and config["chip"].startswith("V100"):
-            size = 160
-            assumed.append("mean image size 160: entries grow the images in training")
-        return 0, size
-    length = count(config, "seq_len")
-    if not base.causal:
-        if not length:
-            tuned = config["kind"] == "sft" or "lambdal" in config["source"]
-            length = 384 if tuned and "BioBERT" not in config["model"] else 512 if "MLPerf" in config["source"] else 128
-            assumed.append(f"sequence length {length}")
-        if length >= 512 and share < 1.0:
-            length = round(length * share)
-            assumed.append(f"mean length {length}: padding is dropped")
-        return length, 0
-    if not length:
-        length = base.tokens_per_sample
-        assumed.append(f"sequence length {length}")
-    return length, 0
 
 
 def _chip(config: Mapping[str, str], assumed: list[str]) -> str:

@@ -27,7 +27,8 @@ from ..constants import Constants
 from ..kernels.optable import Floats
 from .baseline import baseline_step_s
 from .evaluate import JobTable, job_table
-from .rows import METRICS, RunJob, Unsupported, read_rows, resolve
+from .memory_rows import memory_gb
+from .rows import MEMORY_METRIC, METRICS, RunJob, Unsupported, read_rows, resolve
 
 #: Groups are dealt to this many folds; each is predicted with constants fitted on the others.
 FOLDS: Final = 20
@@ -55,10 +56,14 @@ class TableError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of measured runs: rows as they stand, jobs of those that can be predicted, reasons for the rest."""
+    """A table of measured runs: rows as they stand, jobs of those that can be predicted, reasons for the rest.
+
+    ``jobs`` are rows of step times and rates, ``memory_jobs`` rows of memory.
+    """
 
     rows: tuple[Mapping[str, str], ...]
     jobs: Mapping[int, RunJob]
+    memory_jobs: Mapping[int, RunJob]
     refused: Mapping[int, str]
     primary: tuple[int, ...]
     measured_s: Mapping[int, float]
@@ -76,6 +81,7 @@ def read_table(path: Path) -> Table:
     if missing:
         raise TableError(f"{path}: {'no rows' if not rows else 'columns missing: ' + ', '.join(missing)}.")
     jobs: dict[int, RunJob] = {}
+    memory_jobs: dict[int, RunJob] = {}
     refused: dict[int, str] = {}
     measured: dict[int, float] = {}
     for index, row in enumerate(rows):
@@ -88,11 +94,21 @@ def read_table(path: Path) -> Table:
             # One cell that cannot be read or a size that no workload has must not cost the other rows their answer.
             refused[index] = f"the row cannot be read: {error}"
             continue
+        if job.metric == MEMORY_METRIC:
+            memory_jobs[index] = job
+            continue
         jobs[index] = job
         value = _number(row.get("value"))
         if value is not None and value > 0:
             measured[index] = value if job.metric == "step_time_s" else job.value_per_rate / value
-    return Table(rows=rows, jobs=jobs, refused=refused, primary=_primary(rows, jobs, measured), measured_s=measured)
+    return Table(
+        rows=rows,
+        jobs=jobs,
+        memory_jobs=memory_jobs,
+        refused=refused,
+        primary=_primary(rows, jobs, measured),
+        measured_s=measured,
+    )
 
 
 def _number(text: str | None) -> float | None:
@@ -308,40 +324,53 @@ def predict(table: Table, *, constants: Constants, record: Record) -> tuple[Pred
 def _lines(table: Table, step_s: Mapping[int, float], record: Record) -> tuple[Prediction, ...]:
     lines = []
     for index, row in enumerate(table.rows):
-        number = row.get("row") or str(index)
-        measured = row.get("value") or ""
-        job = table.jobs.get(index)
-        if job is None:
-            lines.append(
-                Prediction(
-                    row=number,
-                    measured=measured,
-                    predicted=None,
-                    low=None,
-                    high=None,
-                    reason=table.refused[index],
-                    extrapolated="",
-                    assumed="",
-                )
-            )
-            continue
-        step = step_s[index]
-        outside = extrapolations(job, record)
-        factors = record.factors(job.family, job.context.stack.id, extrapolated=bool(outside))
-        ends = sorted(job.metric_value(step * f) for f in factors) if factors else [None, None]
-        lines.append(
-            Prediction(
-                row=number,
-                measured=measured,
-                predicted=job.metric_value(step),
-                low=ends[0],
-                high=ends[1],
-                reason="",
-                extrapolated="; ".join(outside),
-                assumed="; ".join((*job.assumed, f"stack {job.context.stack.id}")),
-            )
-        )
+        number, measured = row.get("row") or str(index), row.get("value") or ""
+        if index in table.jobs:
+            lines.append(_step_line(number, measured, table.jobs[index], step_s[index], record))
+        elif index in table.memory_jobs:
+            lines.append(_memory_line(number, measured, table.memory_jobs[index]))
+        else:
+            lines.append(_refusal(number, measured, table.refused[index]))
     return tuple(lines)
+
+
+def _step_line(number: str, measured: str, job: RunJob, step_s: float, record: Record) -> Prediction:
+    outside = extrapolations(job, record)
+    factors = record.factors(job.family, job.context.stack.id, extrapolated=bool(outside))
+    ends = sorted(job.metric_value(step_s * f) for f in factors) if factors else [None, None]
+    return Prediction(
+        row=number,
+        measured=measured,
+        predicted=job.metric_value(step_s),
+        low=ends[0],
+        high=ends[1],
+        reason="",
+        extrapolated="; ".join(outside),
+        assumed="; ".join((*job.assumed, f"stack {job.context.stack.id}")),
+    )
+
+
+def _memory_line(number: str, measured: str, job: RunJob) -> Prediction:
+    try:
+        reading = memory_gb(job)
+    except Unsupported as error:
+        return _refusal(number, measured, str(error))
+    return Prediction(
+        row=number,
+        measured=measured,
+        predicted=reading.predicted,
+        low=reading.low,
+        high=reading.high,
+        reason="",
+        extrapolated="",
+        assumed="; ".join((*reading.assumed, f"stack {job.context.stack.id}")),
+    )
+
+
+def _refusal(number: str, measured: str, reason: str) -> Prediction:
+    return Prediction(
+        row=number, measured=measured, predicted=None, low=None, high=None, reason=reason, extrapolated="", assumed=""
+    )
 
 
 def validate_runs(

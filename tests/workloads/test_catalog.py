@@ -15,7 +15,7 @@ NAMES = model_names()
 
 def test_the_catalogue_is_not_empty() -> None:
     assert len(NAMES) > 200
-    assert {entry.family for entry in entries().values()} == {"transformer", "bert", "convnet"}
+    assert {entry.family for entry in entries().values()} == {"transformer", "bert", "network"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -23,14 +23,14 @@ def test_every_model_builds_says_its_source_and_is_found_by_its_own_name(name: s
     workload = model(name)
     assert workload.name == name
     assert resolve_model(name) == name == resolve_model(name.upper())
-    assert workload.parameters > 1e7
+    assert workload.parameters > 1e5
     assert workload.forward_flop > 0
     assert workload.source
     kind = entries()[name].kind
     assert kind == "recalled" or not any(word in workload.source for word in ("recalled arXiv", "recalled ("))
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if entries()[n].family != "convnet"])
+@pytest.mark.parametrize("name", [n for n in NAMES if entries()[n].family != "network"])
 def test_what_a_source_left_open_is_listed_as_assumed(name: str) -> None:
     entry, workload = entries()[name], model(name)
     assert all(any(phrase.startswith(f"{key} = ") for phrase in workload.assumed) for key in entry.filled)
@@ -57,7 +57,6 @@ def test_what_a_source_left_open_is_listed_as_assumed(name: str) -> None:
         ("meta-llama", ""),
         ("nanotron-1.34B", "nanotron-1.34B"),
         ("gpt h2048 L24 a16", "gpt h2048 L24 a16"),
-        ("Mixtral-8x7B", ""),
         ("", ""),
     ],
 )
@@ -165,7 +164,7 @@ def test_a_blank_inner_width_is_four_times_the_hidden(tmp_path: Path) -> None:
         ("heads = 4", "heads = 0", r"heads: is 0; at least 1"),
         ("heads = 4", "", r"lacks heads"),
         ('kind = "published"', 'kind = "heard"', r"kind: is not one of published, recalled"),
-        ('family = "transformer"', 'family = "rnn"', r"family: is 'rnn'. Legal: transformer, bert, convnet"),
+        ('family = "transformer"', 'family = "rnn"', r"family: is 'rnn'. Legal: transformer, bert, network"),
         ("schema = 1", "modles = 1", r"modles: is not a known key"),
     ],
 )

@@ -100,7 +100,7 @@ def test_an_image_too_small_for_the_network_is_refused() -> None:
 
 
 def test_unknown_depths_and_versions_are_refused() -> None:
-    with pytest.raises(WorkloadError, match=r"depth is 51. Legal: 50, 101, 152"):
+    with pytest.raises(WorkloadError, match=r"depth is 51. Legal: 50, 56, 101, 152, 200"):
         convnet.resnet(depth=51)
     with pytest.raises(WorkloadError, match=r"version is 'v2'. Legal: v1, v1.5"):
         convnet.resnet50(version="v2")

@@ -25,6 +25,10 @@ def llama(**sizes: Any) -> Workload:
     )  # fmt: skip
 
 
+def decoder(**sizes: Any) -> Workload:
+    return transformer(**{"name": "x", "seq_len": 2048, "positions": "rotary", "biases": False, **sizes})
+
+
 @pytest.mark.parametrize(
     ("workload", "parameters"),
     [
@@ -50,6 +54,85 @@ def test_bert_base_parameters_part_by_part() -> None:
     assert block.parameters == 12 * h * h + 13 * h
     assert head.parameters == (h * h + h) + (h * h + h) + 2 * h + (v * h + v) + (2 * h + 2)
     assert workload.tied_parameters == v * h
+
+
+@pytest.mark.parametrize(
+    ("workload", "parameters"),
+    [
+        # Hugging Face's GPTJForCausalLM, FalconForCausalLM, GPTNeoXForCausalLM (Pythia-1B) and Olmo2ForCausalLM.
+        (
+            decoder(
+                layers=28, hidden=4096, heads=16, vocab=50400, tied_embeddings=False, biases=True,
+                attention_biases=False, head_bias=True, block="parallel_one_norm",
+            ),
+            6_050_882_784,
+        ),
+        (decoder(layers=32, hidden=4544, heads=71, kv_heads=1, vocab=65024, block="parallel_one_norm"), 6_921_720_704),
+        (decoder(layers=60, hidden=8192, heads=128, kv_heads=8, vocab=65024, block="parallel"), 41_303_293_952),
+        (
+            decoder(
+                layers=16, hidden=2048, heads=8, vocab=50304, tied_embeddings=False, biases=True, block="parallel"
+            ),
+            1_011_781_632,
+        ),
+        (
+            decoder(
+                layers=32, hidden=4096, heads=32, ffn=11008, vocab=100352, tied_embeddings=False, activation="swiglu",
+                norm="rmsnorm", qk_norm="width",
+            ),
+            7_298_617_344,
+        ),
+        # Gemma3ForCausalLM of 12B with 262,144 words.
+        (
+            decoder(
+                layers=48, hidden=3840, heads=16, kv_heads=8, head_dim=256, ffn=15360, vocab=262144,
+                activation="geglu", norm="rmsnorm", norm_position="sandwich", qk_norm="head",
+            ),
+            11_765_788_416,
+        ),
+    ],
+    ids=["GPT-J-6B", "Falcon-7B", "Falcon-40B", "Pythia-1B", "OLMo-2-7B", "Gemma3-12B"],
+)  # fmt: skip
+def test_parameter_counts_of_other_blocks_are_the_published_ones(workload: Workload, parameters: int) -> None:
+    assert workload.parameters == parameters
+
+
+@pytest.mark.parametrize("block", ["parallel", "parallel_one_norm"])
+def test_side_by_side_a_block_works_as_much_and_keeps_less(block: str) -> None:
+    serial, parallel = small().layers[1], small(block=block).layers[1]
+    assert parallel.forward_flop == serial.forward_flop
+    tensor = 8 * 16
+    # Both halves read one tensor; with one norm its output is one tensor too.
+    assert serial.saved_elements - parallel.saved_elements == (2 if block == "parallel_one_norm" else 1) * tensor
+
+
+def pairs(seq_len: int, window: int) -> int:
+    """Pairs of a causal query and a key it sees, counted one by one."""
+    return sum(1 for query in range(seq_len) for key in range(query + 1) if query - key < window)
+
+
+@pytest.mark.parametrize("window", [1, 16, 48, 64, 200])
+def test_half_of_the_windowed_work_is_that_of_the_pairs_a_mask_leaves(window: int) -> None:
+    seq_len, width = 64, 16
+    (core,) = [op for op in small(seq_len=seq_len, window=window).layers[1].ops if op.kind == "attention"]
+    # The diagonal, half of which a causal half leaves out, and the rounding of the mean.
+    assert 0.5 * core.forward_flop == pytest.approx(4 * pairs(seq_len, window) * width, abs=4 * seq_len * width)
+
+
+@given(share=st.floats(0, 1), window=st.integers(1, 64))
+def test_windows_lie_between_none_and_all_layers(share: float, window: int) -> None:
+    def work(part: float) -> int:
+        return small(seq_len=64, window=window, windowed_share=part).forward_flop
+
+    assert work(1.0) <= work(share) <= work(0.0) == small(seq_len=64).forward_flop
+
+
+def test_norms_of_queries_and_keys_split_as_heads_do() -> None:
+    plain, normed = small().layers[1], small(qk_norm="head", kv_heads=2).layers[1]
+    (op,) = [op for op in normed.ops if op.name == "query and key norm"]
+    assert (op.parameters, op.split) == (2 * 4, "inner")
+    assert op.saved_elements == 8 * (4 + 2) * 4
+    assert plain.forward_flop > normed.forward_flop  # fewer key/value heads, nothing else
 
 
 def on_rank(op: Op, *, tp: int, sp: bool) -> float:
@@ -191,6 +274,12 @@ def test_another_spelling_is_not_a_gpt_shape() -> None:
         ({"norm_position": "mid"}, "Legal: pre, post"),
         ({"max_positions": 4}, "seq_len 8 is longer than max_positions 4"),
         ({"max_predictions": 9}, "max_predictions is 9; 1 to seq_len 8"),
+        ({"block": "twin"}, "Legal: serial, parallel, parallel_one_norm"),
+        ({"block": "parallel", "norm_position": "post"}, "block 'parallel' needs norm_position 'pre', not 'post'"),
+        ({"qk_norm": "both"}, "Legal: '', head, width"),
+        ({"window": 0}, "window is 0 in 1 of the layers; at least 1 key"),
+        ({"window": 4, "windowed_share": 1.5}, "in 1.5 of the layers"),
+        ({"task": "ner"}, "Legal: pretraining, span, classification"),
     ],
 )
 def test_impossible_shapes_are_refused(changes: dict[str, Any], message: str) -> None:

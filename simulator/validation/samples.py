@@ -1,0 +1,100 @@
+"""What a row of measured runs trains: the catalogue's entry behind the words of its source, and the size of a sample."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Final
+
+import workloads.catalog as models
+from workloads.networks import takes
+from workloads.workload import Workload
+
+from ..stack import resolve_stack
+from ..stack import stack as stack_named
+from .cells import Unsupported, count
+
+#: (source, model, kind) as regular expressions -> the entry that the row means, where its name says too little.
+ENTRIES: Final = (
+    # The benchmark's configurations pass no --adaptive: a softmax over all words.
+    ("lambdal", r"^(Transformer-XL (?:base|large))$", "", r"\1 (full softmax)"),
+    ("", r"^(ELECTRA-base)$", "^sft$", r"\1 (SQuAD)"),
+    ("", r"^(BART-large)$", "^sft$", r"\1 (summaries)"),
+    ("Gaudi", r"^Transformer$", "", "Transformer-big"),
+)
+
+#: Sources whose replicas were started apart and never exchange a gradient, by (source, model).
+UNJOINED: Final = (("lambdal", "^Transformer-XL"),)
+
+
+def entry_of(config: Mapping[str, str]) -> str:
+    """The catalogue's name for what a row trains; raises `Unsupported` where there is none."""
+    for source, spelling, kind, entry in ENTRIES:
+        match = re.search(spelling, config["model"])
+        if match and re.search(source, config["source"]) and re.search(kind, config["kind"]):
+            return match.expand(entry)
+    name = models.resolve_model(config["model"])
+    if not name:
+        raise Unsupported(f"model {config['model']!r} is not in the catalogue")
+    return name
+
+
+def are_unjoined(config: Mapping[str, str]) -> bool:
+    """Whether a row's replicas exchange no gradients."""
+    return any(re.search(s, config["source"]) and re.search(m, config["model"]) for s, m in UNJOINED)
+
+
+def workload_of(config: Mapping[str, str], assumed: list[str]) -> Workload:
+    """What a row trains, with its own size of a sample."""
+    name = entry_of(config)
+    return cached_workload(name, *_sample_size(name, config, assumed))
+
+
+@cache
+def cached_workload(name: str, seq_len: int, image_size: int) -> Workload:
+    """An entry with a sequence length or an image size, 0 for its own."""
+    if seq_len:
+        return models.model(name, seq_len=seq_len)
+    return models.model(name, image_size=image_size) if image_size else models.model(name)
+
+
+def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tuple[int, int]:
+    """Sequence length and image size of a row, 0 for the model's own."""
+    base = cached_workload(name, 0, 0)
+    entry = models.entries().get(name)
+    network = str(entry.printed.get("network", "")) if entry else ""
+    if base.sample in ("image", "volume"):
+        size = count(config, "image_size")
+        if not size and "DAWNBench" in config["source"] and config["chip"].startswith("V100") and _is_imagenet(base):
+            size = 160
+            assumed.append("mean image size 160: entries grow the images in training")
+        return 0, size if not network or takes(network, "image_size") else 0
+    if base.sample == "record" or (network and not takes(network, "seq_len")):
+        return 0, 0
+    length = count(config, "seq_len")
+    if entry is not None and entry.family == "bert" and "task" not in entry.printed:
+        return _bert_length(base, length, config, assumed), 0
+    if not length:
+        length = base.tokens_per_sample
+        assumed.append(f"sequence length {length}")
+        return (0, 0) if network else (length, 0)
+    return length, 0
+
+
+def _is_imagenet(workload: Workload) -> bool:
+    return int(workload.hyper.get("image_size", 0) or 0) >= 200
+
+
+def _bert_length(base: Workload, length: int, config: Mapping[str, str], assumed: list[str]) -> int:
+    """Mean length of a BERT's sequences; unstated ones are those of the recipe's first phase, or of the task."""
+    if not length:
+        tuned = config["kind"] == "sft" or "lambdal" in config["source"]
+        length = 384 if tuned and "BioBERT" not in config["model"] else 512 if "MLPerf" in config["source"] else 128
+        assumed.append(f"sequence length {length}")
+    stack_id = resolve_stack(config["source"], config["software"], base.family)
+    share = stack_named(stack_id).mean_length_share if stack_id else 1.0
+    if length >= 512 and share < 1.0:
+        length = round(length * share)
+        assumed.append(f"mean length {length}: padding is dropped")
+    return length
