@@ -238,6 +238,17 @@ class BlockMessages:
     offloaded_byte: Floats
 
 
+def _tied_head(workload: Workload) -> int:
+    """The layer that carries the embedding's table a second time: the last with a product that large."""
+    table = workload.tied_parameters
+    holders = [
+        place
+        for place, layer in enumerate(workload.layers)
+        if any(op.kind == "gemm" and op.parameters >= table for op in layer.ops)
+    ]
+    return holders[-1] if holders else len(workload.layers) - 1
+
+
 def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shapes) -> BlockMessages:
     """Messages of one micro-batch: tensor-parallel all-reduces per block, activations at stage boundaries.
 
@@ -307,7 +318,7 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
         expert_byte[:, block] = recipe.storage_byte * mean * shapes.micro_batch / shapes.cp * shapes.etp / shapes.tp
     shared = zero.copy()
     # A tied head multiplies by the embedding's table: one tensor where both stand on one stage.
-    shared[:, -1] = workload.tied_parameters / shapes.tp
+    shared[:, _tied_head(workload)] = workload.tied_parameters / shapes.tp
     # What the last op of a repeated block hands on is what a stage hands on.
     repeated = max(workload.layers, key=lambda layer: layer.repeat)
     handed = shapes.micro_batch * repeated.ops[-1].write_elements / shapes.cp

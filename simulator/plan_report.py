@@ -11,11 +11,15 @@ from .stepspec import StepTime
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryUse:
-    """Bytes on the fullest chip of a strategy, by purpose [B].
+    """Bytes on the fullest chip of a strategy at its peak, by purpose [B].
 
-    ``parameter_byte``: parameters as products read them; ``gradient_byte``; ``optimizer_byte``: master copy and state;
-    ``activation_byte``: kept for the backward pass, all micro-batches in flight; ``transient_byte``: the largest
-    short-lived buffers (logits, gathered parameters); ``reserve_byte``: framework, context, communication buffers.
+    ``parameter_byte``: parameters as products read them; ``gradient_byte``; ``master_byte``: the optimizer's own copy;
+    ``optimizer_byte``: its state; ``activation_byte``: kept for the backward pass, all micro-batches in flight;
+    ``loss_byte``: logits, what the loss makes of them and their gradient; ``transient_byte``: the largest short-lived
+    buffers (gathered parameters, a block replayed, gradients on their way back, temporaries of the update);
+    ``exchange_byte``: buckets, stage boundaries, ring buffers. Outside of tensors: ``fragmentation_byte``: what the
+    allocator holds and cannot use; ``communicator_byte``: the library's channels; ``reserve_byte``: framework and
+    context.
     """
 
     parameter_byte: float
@@ -25,20 +29,25 @@ class MemoryUse:
     transient_byte: float
     reserve_byte: float
     capacity_byte: float
+    master_byte: float = 0.0
+    loss_byte: float = 0.0
+    exchange_byte: float = 0.0
+    fragmentation_byte: float = 0.0
+    communicator_byte: float = 0.0
 
     @property
     def total_byte(self) -> float:
         """Sum of all purposes [B]."""
-        return (
-            self.parameter_byte + self.gradient_byte + self.optimizer_byte + self.activation_byte
-            + self.transient_byte + self.reserve_byte
-        )  # fmt: skip
+        return sum(self.by_purpose().values())
 
     def by_purpose(self) -> Mapping[str, float]:
         """Purpose -> bytes, in printing order [B]."""
         return {
-            "parameters": self.parameter_byte, "gradients": self.gradient_byte, "optimizer": self.optimizer_byte,
-            "activations": self.activation_byte, "transient": self.transient_byte, "reserve": self.reserve_byte,
+            "parameters": self.parameter_byte, "gradients": self.gradient_byte, "master": self.master_byte,
+            "optimizer": self.optimizer_byte, "activations": self.activation_byte, "loss": self.loss_byte,
+            "transient": self.transient_byte, "exchange": self.exchange_byte,
+            "fragmentation": self.fragmentation_byte, "communicator": self.communicator_byte,
+            "reserve": self.reserve_byte,
         }  # fmt: skip
 
 

@@ -42,11 +42,13 @@ def product_fraction(context: Context, word: str, constants: Constants) -> float
 
 def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
     """Sustained rates of every context."""
-    product, conv, memory, compute, traffic, host = [], [], [], [], [], []
+    product, conv, memory, compute, traffic, host, vector, recurrent = [], [], [], [], [], [], [], []
     for context in contexts:
         chip, stack = context.cluster.chip, context.stack
         words = (context.recipe.matmul, storage_word(chip, context.recipe))
         product.append([chip.peak(w) * product_fraction(context, w, constants) for w in words])
+        vector.append(max(chip.vector_peak_flop_per_s.get("fp32", 0.0), chip.peak_flop_per_s.get("fp32", 0.0)))
+        recurrent.append(chip.peak(words[1]) * constants.get("recurrent_fraction"))
         plain = context.recipe.matmul == "fp32" and chip.has_matrix_units
         conv.append(
             constants.get("plain_conv_fraction") if plain else constants.get("conv_fraction", chip.architecture)
@@ -61,7 +63,11 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
         product_flop_per_s=np.array(product), conv_fraction=np.array(conv),
         attention_fraction=ones * constants.get("attention_fraction"),
         attention_backward_fraction=ones * constants.get("attention_backward_fraction"),
-        thin_traffic=ones * constants.get("thin_conv_traffic"), memory_byte_per_s=np.array(memory),
+        thin_traffic=ones * constants.get("thin_conv_traffic"),
+        # A chip without a rate for fp32 on record multiplies thin groups at a sixteenth of its products' peak.
+        thin_flop_per_s=np.where(np.array(vector) > 0, vector, np.array(product)[:, 1] / 16.0)
+        * constants.get("thin_conv_fraction"),
+        recurrent_flop_per_s=np.array(recurrent), memory_byte_per_s=np.array(memory),
         ramp_s=ones * constants.get("kernel_ramp_s"),
         compute_scale=np.array(compute), traffic_scale=np.array(traffic), host_s_per_launch=np.array(host),
     )  # fmt: skip

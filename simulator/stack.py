@@ -58,6 +58,16 @@ class Stack:
     ``assumed_micro_batch`` and ``assumed_batch_tokens``: the program's own defaults where a run does not state its
     batch.
     ``recompute``, ``sharding``, ``sequence_parallel``, ``optimizer``: what the stack does unless told.
+    Memory: ``framework_reserve_byte`` is what context and framework take outside of tensors [B]; ``allocator_share``
+    what the caching allocator holds beyond the peak of tensors, as a share of it; ``gradient_copy_byte`` a second
+    gradient of a parameter beside the stored one, in 16-bit formats without a loss scale [B]; ``pass_gradient_byte``
+    what a backward pass writes a parameter before that is added to the stored gradients [B]; ``eager_kept_share`` what
+    blocks keep beyond fused kernels, as a share of that; ``update_byte`` temporaries of the update a parameter that a
+    rank updates [B]; ``loss_byte`` what one logit takes at the loss, with
+    its gradient, in 16-bit recipes [B]; ``selective_share`` what a block keeps under "selective" where attention is
+    fused and other products are replayed, as a share of all; ``keeps_scores``: attention's scores are kept though its
+    kernels are fused; ``offloads_optimizer``: masters and state stand in the host's memory; ``cuts_by_cost``: pipeline
+    stages share blocks and head by their parameters.
     ``matches`` holds regular expressions of (source, software) that recognise the stack in a table of measured runs,
     and optionally the family of workload they hold for.
     """
@@ -93,6 +103,16 @@ class Stack:
     sequence_parallel: bool = False
     optimizer: str = ""
     framework_reserve_byte: float = 2.0e9
+    allocator_share: float = 0.0
+    gradient_copy_byte: float = 0.0
+    pass_gradient_byte: float = 0.0
+    eager_kept_share: float = 0.0
+    update_byte: float = 0.0
+    loss_byte: float = 8.0
+    selective_share: float = 1.0
+    keeps_scores: bool = False
+    offloads_optimizer: bool = False
+    cuts_by_cost: bool = False
     note: str = ""
     matches: tuple[tuple[str, ...], ...] = ()
 
@@ -107,6 +127,13 @@ class Stack:
         for name in ("vector_launch_share", "vector_traffic_share", "host_s_per_launch"):
             if not 0.0 <= getattr(self, name) <= 10.0:
                 raise ValueError(f"Stack {self.id!r}: {name} is {getattr(self, name)!r}; a number from 0 to 10.")
+        for name, most in (
+            ("allocator_share", 1.0), ("gradient_copy_byte", 16.0), ("pass_gradient_byte", 16.0),
+            ("eager_kept_share", 2.0), ("update_byte", 32.0), ("loss_byte", 32.0),
+            ("selective_share", 1.0), ("framework_reserve_byte", 32e9),
+        ):  # fmt: skip
+            if not 0.0 <= getattr(self, name) <= most:
+                raise ValueError(f"Stack {self.id!r}: {name} is {getattr(self, name)!r}; a number from 0 to {most:g}.")
 
     @property
     def attention_library(self) -> str:

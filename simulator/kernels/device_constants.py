@@ -13,7 +13,7 @@ from typing import Final
 
 from hwmodels.datafile import read_toml
 
-from . import attention, conv, cpu_conv, matrix_units, sram, systolic, vector_units, wafer
+from . import attention, conv, cpu_conv, matrix_units, recurrent, sram, systolic, vector_units, wafer
 from .kernel_constants import KernelConstants, KernelSpec
 
 #: Constants of the device models, by the family of the calibration file that fits them; families without measured rows
@@ -22,6 +22,7 @@ DEVICE_SPECS: Final[Mapping[str, Mapping[str, KernelSpec]]] = {
     "gemm": {**vector_units.SPECS, **matrix_units.SPECS},
     "conv": conv.SPECS,
     "attention": attention.SPECS,
+    "recurrent": recurrent.SPECS,
     "cpu": cpu_conv.SPECS,
     "systolic": systolic.SPECS,
     "sram": sram.SPECS,

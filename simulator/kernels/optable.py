@@ -18,12 +18,14 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Kinds of rows. MATRIX and CONV are products on the matrix (or fused multiply-add) units, ATTENTION is a fused
-#: attention kernel, VECTOR moves bytes, THIN is a convolution of groups of few channels, which moves bytes too.
+#: attention kernel, VECTOR moves bytes, THIN is a convolution of groups of few channels, which moves bytes too,
+#: RECURRENT a library's call on a recurrent layer, whose rate is its own kernel model's.
 MATRIX: Final = 0
 CONV: Final = 1
 ATTENTION: Final = 2
 VECTOR: Final = 3
 THIN: Final = 4
+RECURRENT: Final = 5
 
 #: What a kernel model adds to the nominal work of products, convolutions and fused attention: `kernel_time.PARTS`
 #: without the start.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .optable import ATTENTION, BACKWARD, CONV, PASSES, THIN, VECTOR, Floats, Ints, OpTable
+from .optable import ATTENTION, BACKWARD, CONV, PASSES, RECURRENT, THIN, VECTOR, Floats, Ints, OpTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,9 @@ class Rates:
     ``product_flop_per_s[:, 0]`` is the rate of large products in the recipe's multiply precision, ``[:, 1]`` in its
     storage precision. ``conv_fraction``, ``attention_fraction`` and ``attention_backward_fraction`` are what
     convolutions and fused attention reach of it;
-    ``traffic_scale`` multiplies the bytes of element-wise kernels, ``thin_traffic`` those of convolutions of thin groups.
+    ``traffic_scale`` multiplies the bytes of element-wise kernels, ``thin_traffic`` those of convolutions of thin groups, whose
+    multiply-adds run at ``thin_flop_per_s``. ``recurrent_flop_per_s`` is the peak that calls on recurrent layers are
+    counted against.
     """
 
     product_flop_per_s: Floats
@@ -30,6 +32,8 @@ class Rates:
     compute_scale: Floats
     traffic_scale: Floats
     thin_traffic: Floats
+    thin_flop_per_s: Floats
+    recurrent_flop_per_s: Floats
     host_s_per_launch: Floats
 
 
@@ -52,8 +56,9 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
     fraction[backward] = rates.attention_backward_fraction[context[backward]]
     arithmetic = table.work / (rates.product_flop_per_s[context, table.rate] * fraction)
     arithmetic *= rates.compute_scale[context]
-    thin = table.kind == THIN
-    arithmetic[thin] = 0.0
+    thin, recurrent = table.kind == THIN, table.kind == RECURRENT
+    arithmetic[thin] = table.flop[thin] / rates.thin_flop_per_s[context[thin]]
+    arithmetic[recurrent] = table.work[recurrent] / rates.recurrent_flop_per_s[context[recurrent]]
     traffic = table.byte / rates.memory_byte_per_s[context]
     traffic *= np.where(table.kind == VECTOR, rates.traffic_scale[context], 1.0)
     traffic[thin] *= rates.thin_traffic[context[thin]]

@@ -223,7 +223,7 @@ def test_many_shapes_at_once_are_the_same_rows_as_one_by_one() -> None:
     workload = gpt()
     both = Shapes(
         micro_batch=np.array([1.0, 4.0]), tp=np.array([1.0, 2.0]), cp=np.ones(2),
-        sequence_parallel=np.array([False, True]), ep=np.ones(2), etp=np.ones(2),
+        sequence_parallel=np.array([False, True]), ep=np.ones(2), etp=np.ones(2), hybrid=np.ones(2),
     )  # fmt: skip
     together = lower_ops(
         workload, chip=hardware.chip("a100-sxm4-80gb"), stack=stack(UNFUSED), recipe=recipe("bf16_mixed"), shapes=both

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from workloads import dlrm, interest, recommender
+from workloads.catalog import model, resolve_model
 from workloads.op import WorkloadError
 from workloads.workload import Workload
 
@@ -119,6 +120,25 @@ def test_a_longer_history_costs_look_ups_not_products() -> None:
 def test_impossible_sizes_are_refused(network: Callable[..., Workload], options: Any, message: str) -> None:
     with pytest.raises(WorkloadError, match=message):
         network(**options)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("NCF (NeuMF)", "ncf"), ("DLRM", "dlrm"), ("DCNv2", "dcnv2"), ("Wide & Deep", "wide-and-deep"),
+        ("Wide & Deep (data parallel)", "wide-and-deep-criteo"),
+        ("Wide & Deep (host-device model parallel)", "wide-and-deep-criteo-host"), ("VAE-CF", "vae-cf"), ("SIM", "sim"),
+    ],
+)  # fmt: skip
+def test_spellings_of_measured_runs_are_found(spelling: str, name: str) -> None:
+    assert resolve_model(spelling) == name
+    assert model(spelling).sample == "record"
+
+
+def test_a_record_has_neither_length_nor_picture() -> None:
+    for size in ({"seq_len": 8}, {"image_size": 8}):
+        with pytest.raises(WorkloadError, match="does not take"):
+            model("dlrm", **size)
 
 
 # --- against PyTorch ---------------------------------------------------------------------------------------------

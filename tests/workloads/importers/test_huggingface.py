@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hwmodels.datafile import DataFileError
 from workloads.catalog import model
-from workloads.importers.huggingface import DECODERS, workload_from_config
+from workloads.importers.huggingface import KINDS, workload_from_config
 from workloads.layer import Layer
 from workloads.op import WorkloadError
 from workloads.workload import Workload
@@ -33,18 +33,23 @@ LLAMA: dict[str, Any] = {
 }  # fmt: skip
 
 
+def length(case: dict[str, Any], seq_len: int) -> int | None:
+    """Pictures have no sequence."""
+    return None if case["config"]["model_type"] == "vit" else seq_len
+
+
 def llama(**changes: Any) -> Workload:
     return workload_from_config({**LLAMA, **changes})
 
 
 @pytest.mark.parametrize("case", PUBLISHED, ids=[case["name"] for case in PUBLISHED])
 def test_parameters_are_the_published_total(case: dict[str, Any]) -> None:
-    assert workload_from_config(case["config"], seq_len=128).parameters == case["parameters"]
+    assert workload_from_config(case["config"], seq_len=length(case, 128)).parameters == case["parameters"]
 
 
 @pytest.mark.parametrize("case", COUNTED, ids=[f"{i} {case['config']['model_type']}" for i, case in enumerate(COUNTED)])
 def test_parameters_and_work_are_what_the_library_counts(case: dict[str, Any]) -> None:
-    workload = workload_from_config(case["config"], seq_len=32)
+    workload = workload_from_config(case["config"], seq_len=length(case, 32))
     # DeepSeek-V3's checkpoints hold one correction per expert, which the library registers as a buffer.
     corrections = 3 * 8 if case["config"]["model_type"] == "deepseek_v3" else 0
     assert workload.parameters == case["parameters"] + corrections
@@ -53,8 +58,8 @@ def test_parameters_and_work_are_what_the_library_counts(case: dict[str, Any]) -
 
 def test_every_kind_is_counted_or_published() -> None:
     known = {case["config"]["model_type"] for case in (*COUNTED, *PUBLISHED)}
-    assert set(DECODERS) - known <= REMOTE
-    assert known <= set(DECODERS)
+    assert set(KINDS) - known <= REMOTE
+    assert known <= set(KINDS)
 
 
 def block_ops(layers: tuple[Layer, ...]) -> list[tuple[Any, ...]]:
@@ -125,6 +130,21 @@ def test_dropout_keeps_masks() -> None:
     assert on.layers[1].saved_elements - off.layers[1].saved_elements == 2 * 0.5 * 32 * 64
 
 
+def test_blocks_that_share_parameters_count_them_once() -> None:
+    config = next(case["config"] for case in COUNTED if case["config"]["model_type"] == "albert")
+    deep, one = (workload_from_config({**config, "num_hidden_layers": n}, seq_len=32) for n in (12, 1))
+    assert deep.parameters == one.parameters
+    assert deep.num_blocks == 12 * one.num_blocks
+    assert deep.forward_flop - one.forward_flop == 11 * one.layers[1].forward_flop
+
+
+def test_heads_that_nobody_named_are_those_of_pre_training() -> None:
+    config = next(case["config"] for case in COUNTED if case["config"]["model_type"] == "bert")
+    bare = {key: value for key, value in config.items() if key != "architectures"}
+    trained = {**bare, "architectures": ["BertForPreTraining"]}
+    assert workload_from_config(bare, seq_len=32).layers == workload_from_config(trained, seq_len=32).layers
+
+
 def test_keys_of_a_users_file_that_change_nothing_are_accepted(tmp_path: Path) -> None:
     text = {
         **LLAMA, "_name_or_path": "acme/tiny", "architectures": ["LlamaForCausalLM"], "torch_dtype": "bfloat16",
@@ -177,6 +197,10 @@ def written(folder: Path, text: str | bytes) -> Path:
         ({"layer_types": ["full"]}, "config: layer_types: expected 4 words out of full_attention, sliding_attention."),
         ({"vocab_size": None, "hidden_size": 0}, "config: lacks vocab_size.\nconfig: hidden_size: is 0; expected"),
         ({"model_type": "mixtral", "num_experts_per_tok": 9}, "config: num_experts_per_tok: is 9; at most the 8"),
+        ({"model_type": "bert", "architectures": ["BertForNothing"]}, "architectures: expected a word that ends in"),
+        ({"model_type": "t5", "feed_forward_proj": "gated-relu"}, "feed_forward_proj: is gated-relu. Legal: relu,"),
+        ({"model_type": "bart", "decoder_ffn_dim": 8}, "decoder_ffn_dim: is not 4096 as the encoder's; only alike"),
+        ({"model_type": "vit", "patch_size": 15}, "patch_size: is 15, which does not divide the picture's 224 pixels."),
         ({"model_type": "deepseek_v3", "moe_intermediate_size": 8, "attention_bias": True}, "attention_bias: is true;"),
     ],
 )  # fmt: skip
@@ -231,6 +255,10 @@ def test_impossible_lengths(seq_len: Any) -> None:
     assert "a whole number of at least 1" in refusal(LLAMA, seq_len=seq_len)
 
 
+def test_a_picture_has_no_length() -> None:
+    assert "takes pictures, not sequences: leave seq_len out" in refusal({"model_type": "vit"}, seq_len=8)
+
+
 def test_a_learned_position_table_ends() -> None:
     config = {"model_type": "gpt2", "n_embd": 64, "n_layer": 1, "n_head": 8, "vocab_size": 200, "n_positions": 64}
     assert "seq_len 65 is longer than the 64 positions it has" in refusal(config, seq_len=65)
@@ -271,6 +299,6 @@ def test_changed_configurations_are_built_or_refused(case: Any, changes: Any, se
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.text(max_size=10), VALUES, max_size=5), st.sampled_from(sorted(DECODERS)))
+@given(st.dictionaries(st.text(max_size=10), VALUES, max_size=5), st.sampled_from(sorted(KINDS)))
 def test_anything_else_is_refused(config: Any, kind: str) -> None:
     answers(lambda: workload_from_config({**config, "model_type": kind}))
