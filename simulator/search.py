@@ -1,13 +1,13 @@
-"""Every legal way to cut a job over its chips, as columns; what is rejected says which limit it broke first.
+"""The strategies that a search looks at, as columns; what is rejected says which rule it broke first.
 
-A *layout* is (tp, cp, pp, dp). Layouts that do not divide are rejected and counted as layouts; every other choice
-(micro-batch, virtual stages, recomputation, sharding, sequence parallelism) is then crossed in as arrays. What does not
-fit in memory is rejected later, as strategies, by the purpose that needs most.
+A *layout* is (tp, cp, pp, dp). Layouts that are illegal are rejected and counted as layouts, by the first rule of
+`legality` that they break; every other choice (micro-batch, schedule, experts, recomputation, sharding, ...) is then
+crossed in as arrays. What does not fit in memory is rejected later, as strategies, by the purpose that needs most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,34 +18,41 @@ from workloads.workload import Workload
 
 from .cluster import Cluster
 from .kernels.optable import Floats, Ints
+from .legality import RULES, Premise, Rule, broken, divisors, first_broken
 from .memory import MemoryColumns
-from .parallelism import Parallelism, strategy_at
+from .parallelism import COLUMNS, Parallelism, index_of, strategy_at, whole_columns
 from .plan_report import MemoryUse, Rejection
 from .report.quantities import capacity
-from .stack import RECOMPUTE_MODES, SHARDING_MODES, Stack
+from .search_scope import Scope, scope_of
+from .stack import SHARDING_MODES, Stack
 from .stepspec import SCHEDULES
 
-#: Context parallelism is looked at from this sequence length on, up to so many ranks.
-CONTEXT_SEQ_LEN: Final = 8192
-CONTEXT_RANKS: Final = (1, 2, 4, 8)
-MOST_VIRTUAL_STAGES: Final = 12
-
-#: What a search varies unless it is pinned. ZeRO-2 saves little over ZeRO-1 where gradients are accumulated.
-SEARCHED_SHARDING: Final = ("none", "zero1", "zero3")
+__all__ = ["Candidates", "closest", "divisors", "legal", "needs", "too_big"]
 
 Pins = Mapping[str, int | str | bool]
 Columns = dict[str, Ints]
-Layout = tuple[int, int, int, int]
 
-COLUMNS: Final = (
-    "tp", "pp", "dp", "cp", "ep", "etp", "micro_batch", "micro_batches", "virtual_stages", "schedule", "recompute",
-    "sharding", "sequence_parallel",
-)  # fmt: skip
+#: Heading under which layouts or strategies that break a rule are counted, by the rule's name. Other rules cost no
+#: choice that anybody would miss (sequence parallelism without tensor parallelism).
+_HEADINGS: Final[Mapping[str, str]] = {
+    "tensor": "layouts: tensor-parallel ranks do not divide the model",
+    "positions": "layouts: context-parallel ranks do not divide the sequence",
+    "slabs": "layouts: slabs are thinner than their halo",
+    "pipeline kind": "layouts: blocks differ too much for a pipeline",
+    "stages": "layouts: pipeline stages do not divide the blocks",
+    "batch": "layouts: replicas do not divide the global batch",
+    "ulysses": "strategies: ranks do not divide the heads that ulysses exchanges",
+    "schedule": "strategies: the schedule does not run so few micro-batches",
+}
+_LAYOUT_RULES: Final = frozenset(
+    ("tensor kind", "tensor", "context kind", "positions", "slabs", "pipeline kind", "stages", "batch")
+)
+_ZERO3: Final = SHARDING_MODES.index("zero3")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """Legal strategies as columns, shape (S,) each with words as indices, and the layouts that were rejected."""
+    """Legal strategies as columns, shape (S,) each with words as indices, and what was rejected on the way."""
 
     columns: Columns
     global_batch: int
@@ -66,175 +73,138 @@ class Candidates:
         )  # fmt: skip
 
 
-def divisors(number: int) -> tuple[int, ...]:
-    """Every divisor of a whole number, ascending."""
-    low = [n for n in range(1, int(number**0.5) + 1) if number % n == 0]
-    return tuple(sorted({*low, *(number // n for n in low)}))
-
-
 def legal(
-    workload: Workload, cluster: Cluster, stack: Stack, chips: int, global_batch: int, fixed: Pins | None = None
+    workload: Workload,
+    cluster: Cluster,
+    stack: Stack,
+    chips: int,
+    global_batch: int,
+    fixed: Pins | None = None,
+    *,
+    last_resort: bool = False,
 ) -> Candidates:
-    """All legal strategies of a job on exactly `chips` chips.
+    """All strategies of a job on exactly `chips` chips that are looked at, every one of them legal.
 
-    tp stays inside a server unless pinned and divides heads, hidden and ffn (the vocabulary is padded); ep divides the
-    experts and the ranks of a stage; pp divides the blocks, or the blocks and two more (embedding and head take the place of one each); dp divides the global batch, and
-    the micro-batch what one replica gets of it; virtual stages divide a stage's blocks and need micro-batches in whole
-    rounds of the pipeline. Sequence parallelism is looked at where the stack has it; ZeRO-3 without a pipeline, where
-    the stack is none of Megatron-LM's, which have no such thing. Convolutional networks are cut by data only.
+    `search_scope` says what is looked at. Where the rules leave nothing of it, every layout is looked at (tp over
+    several servers, uneven stages), so that there is no strategy only where there is no legal one.
 
     Parameters
     ----------
     fixed
-        Parts of the strategy that are pinned, by the names of `Parallelism`. A pin may go beyond what is searched (tp
-        over several servers, uneven stages, GPipe, ZeRO-2, context parallelism of short sequences), not beyond what can
-        run.
+        Parts of the strategy that are pinned, by the names of `Parallelism`. A pin may go beyond what is searched, not
+        beyond what is legal.
+    last_resort
+        Also what saves memory at a cost that nobody pays unless nothing fits: fewer kept inputs, offload to the host.
     """
-    pins = dict(fixed or {})
-    layouts, rejected = _layouts(workload, cluster, chips, global_batch, pins)
-    rows: list[tuple[int, ...]] = []
-    blocks = workload.num_blocks
-    for tp, cp, pp, dp in layouts:
-        experts = _experts(workload, tp * cp * dp, tp, pins)
-        for micro_batch in divisors(global_batch // dp):
-            if pins.get("micro_batch", micro_batch) != micro_batch:
-                continue
-            micro_batches = global_batch // dp // micro_batch
-            for virtual, schedule in _schedules(blocks, pp, micro_batches, pins):
-                run = (micro_batch, micro_batches, virtual, schedule)
-                rows += [(tp, pp, dp, cp, ep, etp, *run) for ep, etp in experts]
-    skeleton = np.array(rows, dtype=np.int64).reshape(-1, 10)
-    options = np.array(_options(workload, stack, pins), dtype=np.int64).reshape(-1, 3)
-    crossed = np.concatenate(
-        [np.repeat(skeleton, len(options), axis=0), np.tile(options, (len(skeleton), 1))], axis=1
-    )  # fmt: skip
-    columns = {name: np.ascontiguousarray(crossed[:, i]) for i, name in enumerate(COLUMNS)}
-    keep = (columns["sequence_parallel"] == 0) | (columns["tp"] > 1)
-    if "sharding" not in pins:
-        # One replica has nobody to share its state with.
-        keep &= (columns["sharding"] == 0) | (columns["dp"] * columns["cp"] > 1)
-    keep &= (columns["sharding"] != SHARDING_MODES.index("zero3")) | (columns["pp"] == 1)
-    candidates = Candidates(columns=columns, global_batch=global_batch, rejected=rejected)
-    return candidates.take(keep)
-
-
-def _experts(workload: Workload, ranks: int, tp: int, pins: Pins) -> list[tuple[int, int]]:
-    """(ep, etp) to look at on a stage of so many ranks."""
-    etp = int(pins.get("etp", 1))
-    if "ep" in pins:
-        ep = int(pins["ep"])
-        return [(ep, etp)] if workload.experts % ep == 0 and ranks % (ep * etp) == 0 else []
-    return [(ep, etp) for ep in divisors(workload.experts) if ranks % (ep * etp) == 0]
-
-
-def _layouts(
-    workload: Workload, cluster: Cluster, chips: int, global_batch: int, pins: Pins
-) -> tuple[list[Layout], tuple[Rejection, ...]]:
-    """(tp, cp, pp, dp) that divide, and those that do not, by the first limit they break."""
-    whole = not workload.splits_tensors
-    seq_len = workload.tokens_per_sample
-    contexts = CONTEXT_RANKS if not whole and seq_len >= CONTEXT_SEQ_LEN else (1,)
-    if "cp" in pins:
-        contexts = (int(pins["cp"]),)
-    found: list[Layout] = []
-    broken: dict[str, list[tuple[Layout, str]]] = {}
-    for tp in (int(pins["tp"]),) if "tp" in pins else divisors(chips):
-        if (whole and tp > 1) or ("tp" not in pins and tp > cluster.chips_per_server):
-            continue
-        for cp in contexts:
-            if chips % (tp * cp):
-                continue
-            for pp in divisors(chips // (tp * cp)):
-                dp = chips // (tp * cp * pp)
-                if (whole and pp > 1) or pins.get("pp", pp) != pp or pins.get("dp", dp) != dp:
-                    continue
-                layout = (tp, cp, pp, dp)
-                problem = "" if whole else _undivided(workload, layout, "pp" in pins)
-                if not problem and global_batch % dp:
-                    problem = f"{_BATCH}|dp={dp} leaves {global_batch % dp} of {global_batch} samples over"
-                if problem:
-                    limit, by = problem.split("|")
-                    broken.setdefault(limit, []).append((layout, by))
-                else:
-                    found.append(layout)
-    return found, tuple(_rejection(limit, cases, global_batch) for limit, cases in broken.items())
-
-
-_HEADS: Final = "layouts: tensor-parallel ranks do not divide the model"
-_SEQUENCE: Final = "layouts: context-parallel ranks do not divide the sequence"
-_BLOCKS: Final = "layouts: pipeline stages do not divide the blocks"
-_BATCH: Final = "layouts: replicas do not divide the global batch"
-
-
-def _undivided(workload: Workload, layout: Layout, pinned_stages: bool) -> str:
-    """The first limit a layout breaks and by how much, "limit|by"; "" if it divides."""
-    tp, cp, pp, _ = layout
-    for name in ("heads", "hidden", "ffn"):
-        size = int(workload.hyper.get(name, 0) or 0)
-        if size % tp:
-            return f"{_HEADS}|tp={tp} leaves {size % tp} of {size} {name} over"
-    # With fewer key/value heads than ranks every rank holds a copy of one.
-    groups = int(workload.hyper.get("kv_heads", 0) or 0)
-    if groups % tp and tp % max(groups, 1):
-        return f"{_HEADS}|tp={tp} cannot share {groups} kv_heads"
-    if workload.tokens_per_sample % cp:
-        positions = workload.tokens_per_sample
-        return f"{_SEQUENCE}|cp={cp} leaves {positions % cp} of {positions} positions over"
-    blocks = workload.num_blocks
-    if pp > blocks:
-        return f"{_BLOCKS}|pp={pp} exceeds {blocks} blocks"
-    uneven = pinned_stages and (pp - 1) * -(-blocks // pp) <= blocks
-    if blocks % pp and (pp == 2 or (blocks + 2) % pp) and not uneven:
-        return f"{_BLOCKS}|pp={pp} leaves {blocks % pp} of {blocks} blocks over"
-    return ""
-
-
-def _rejection(limit: str, cases: list[tuple[Layout, str]], global_batch: int) -> Rejection:
-    """The layout that cuts least stands for its group; it is an example only where its batch divides."""
-    (tp, cp, pp, dp), by = min(cases, key=lambda case: (case[0][0] * case[0][1] * case[0][2], case[0]))
-    example = None
-    if global_batch % dp == 0:
-        example = Parallelism(tp=tp, cp=cp, pp=pp, dp=dp, global_batch=global_batch)
-    return Rejection(limit=limit, count=len(cases), example=example, by=by)
-
-
-def _schedules(blocks: int, pp: int, micro_batches: int, pins: Pins) -> list[tuple[int, int]]:
-    """(virtual stages, schedule index) that run on a pipeline of this depth."""
-    plain = str(pins.get("schedule", "1f1b"))
-    found: list[tuple[int, int]] = []
-    if plain != "interleaved" and pins.get("virtual_stages", 1) == 1:
-        found.append((1, SCHEDULES.index(plain)))
-    if pp == 1 or micro_batches % pp or pins.get("schedule", "interleaved") != "interleaved":
-        return found
-    interleaved = SCHEDULES.index("interleaved")
-    if "virtual_stages" in pins:
-        virtual = int(pins["virtual_stages"])
-        if 1 < virtual <= blocks // pp or (virtual == 1 and "schedule" in pins):
-            found.append((virtual, interleaved))
-    elif blocks % pp == 0:
-        found += [(v, interleaved) for v in divisors(blocks // pp) if 1 < v <= MOST_VIRTUAL_STAGES]
+    premise = Premise(workload=workload, cluster=cluster, chips=chips, global_batch=global_batch)
+    pins = {name: index_of(name, value) for name, value in (fixed or {}).items() if name in COLUMNS}
+    scope = scope_of(premise, stack, pins, last_resort=last_resort)
+    found = _searched(premise, scope, pins)
+    if not len(found):
+        wide = _searched(premise, scope.widened(), pins)
+        found = wide if len(wide) else found
     return found
 
 
-def _options(workload: Workload, stack: Stack, pins: Pins) -> list[tuple[int, int, int]]:
-    """Every (recompute, sharding, sequence parallel) to look at, as indices."""
-    recomputes: tuple[str, ...] = RECOMPUTE_MODES if stack.attention == "unfused" else ("none", "full")
-    shardings = tuple(word for word in SEARCHED_SHARDING if word != "zero3" or not stack.family.startswith("megatron"))
-    sequences: tuple[bool, ...] = (False, True) if stack.sequence_parallel else (False,)
-    if not workload.splits_tensors:
-        recomputes, shardings, sequences = ("none",), ("none",), (False,)
-    if "recompute" in pins:
-        recomputes = (str(pins["recompute"]),)
-    if "sharding" in pins:
-        shardings = (str(pins["sharding"]),)
-    if "sequence_parallel" in pins:
-        sequences = (bool(pins["sequence_parallel"]),)
-    return [
-        (RECOMPUTE_MODES.index(r), SHARDING_MODES.index(s), int(q))
-        for r in recomputes
-        for s in shardings
-        for q in sequences
+def _searched(premise: Premise, scope: Scope, pins: Mapping[str, int]) -> Candidates:
+    layouts = _layouts(premise, scope, pins)
+    place, where = _broken_layouts(premise, scope, layouts)
+    rejected = _rejections(premise, layouts, place, where)
+    rows = _crossed(premise, scope, {name: column[place < 0] for name, column in layouts.items()}, pins)
+    keep = np.ones(len(rows["tp"]), dtype=bool)
+    for rule, bad in broken(premise, rows):
+        lost = bad & keep
+        keep &= ~bad
+        if rule.name in _HEADINGS and rule.name not in _LAYOUT_RULES and lost.any():
+            rejected += (_rejection(premise, rule, rows, np.flatnonzero(lost)),)
+    if "context_exchange" not in pins:
+        keep &= (rows["cp"] == 1) | np.isin(rows["context_exchange"], scope.exchanges)
+    if "sharding" not in pins:
+        # One replica has nobody to share its state with.
+        keep &= (rows["sharding"] == 0) | (rows["dp"] * rows["cp"] > 1)
+    rows["micro_batches"] = premise.global_batch // (rows["dp"] * rows["micro_batch"])
+    return Candidates(
+        columns={name: column[keep] for name, column in rows.items()}, global_batch=premise.global_batch,
+        rejected=rejected,
+    )  # fmt: skip
+
+
+def _layouts(premise: Premise, scope: Scope, pins: Mapping[str, int]) -> Columns:
+    """Every (tp, cp, pp, dp) in scope whose product is the number of chips, and what of the rest is pinned."""
+    rows = [
+        (tp, pp, premise.chips // (tp * cp * pp), cp)
+        for tp in scope.tp
+        for cp in scope.cp
+        if premise.chips % (tp * cp) == 0
+        for pp in scope.stages(premise.chips // (tp * cp))
+        if pins.get("dp", premise.chips // (tp * cp * pp)) * tp * cp * pp == premise.chips
     ]
+    axes = dict(zip(("tp", "pp", "dp", "cp"), np.array(rows, dtype=np.int64).reshape(-1, 4).T, strict=True))
+    others = {
+        name: np.full(len(rows), value, np.int64) for name, value in pins.items() if name not in ("tp", "pp", "dp", "cp")
+    }
+    return whole_columns({**axes, **others})
+
+
+def _broken_layouts(premise: Premise, scope: Scope, layouts: Columns) -> tuple[Ints, tuple[Rule, ...]]:
+    """For every layout the place of the first rule that it breaks among those returned, -1 where it breaks none."""
+    rules = (*(rule for rule in RULES if rule.name in _LAYOUT_RULES), *scope.preferences)
+    rules = tuple(sorted(rules, key=lambda rule: rule.name == "batch"))
+    return first_broken(premise, layouts, rules), rules
+
+
+def _rejections(premise: Premise, layouts: Columns, place: Ints, rules: Sequence[Rule]) -> tuple[Rejection, ...]:
+    """Layouts grouped by the heading of the rule that they broke, in the order of the first of each group."""
+    groups: dict[str, list[int]] = {}
+    for index in np.flatnonzero(place >= 0).tolist():
+        heading = _HEADINGS.get(rules[int(place[index])].name)
+        if heading is not None:
+            groups.setdefault(heading, []).append(index)
+    found = []
+    for members in groups.values():
+        cut = [int(np.prod([layouts[name][i] for name in ("tp", "cp", "pp")])) for i in members]
+        order = [tuple(int(layouts[name][i]) for name in ("tp", "cp", "pp", "dp")) for i in members]
+        least = min(range(len(members)), key=lambda at: (cut[at], order[at]))
+        rule = rules[int(place[members[least]])]
+        found.append(_rejection(premise, rule, layouts, np.array(members), least=members[least]))
+    return tuple(found)
+
+
+def _rejection(
+    premise: Premise, rule: Rule, rows: Columns, members: Ints, *, least: int | None = None
+) -> Rejection:
+    """One group; the one that cuts least stands for it, as an example only where it is a strategy at all."""
+    if least is None:
+        cut = rows["tp"][members] * rows["cp"][members] * rows["pp"][members]
+        least = int(members[np.argmin(cut)])
+    row = {name: int(column[least]) for name, column in rows.items() if name in COLUMNS}
+    example = None
+    if premise.global_batch % (row["dp"] * row["micro_batch"]) == 0:
+        layout = {name: row[name] for name in ("tp", "cp", "pp", "dp", "micro_batch")}
+        example = Parallelism(global_batch=premise.global_batch, **layout)
+    return Rejection(limit=_HEADINGS[rule.name], count=len(members), example=example, by=rule.why(premise, row))
+
+
+def _crossed(premise: Premise, scope: Scope, layouts: Columns, pins: Mapping[str, int]) -> Columns:
+    """Every layout with every choice of the rest; not all of them legal."""
+    rows: list[tuple[int, ...]] = []
+    for index, (tp, pp, dp, cp) in enumerate(zip(*(layouts[n].tolist() for n in ("tp", "pp", "dp", "cp")), strict=True)):
+        experts = scope.experts(tp * cp * dp)
+        share = premise.global_batch // dp
+        for micro_batch in divisors(share):
+            if pins.get("micro_batch", micro_batch) != micro_batch:
+                continue
+            for virtual, schedule in scope.schedules(pp, share // micro_batch):
+                rows += [(index, micro_batch, virtual, schedule, ep) for ep in experts]
+    skeleton = np.array(rows, dtype=np.int64).reshape(-1, 5)
+    options = scope.options()
+    names = tuple(options)
+    table = np.array(list(zip(*options.values(), strict=True)), dtype=np.int64).reshape(-1, len(names))
+    index, *made = np.repeat(skeleton, len(table), axis=0).T
+    crossed = {name: column[index] for name, column in layouts.items()}
+    crossed |= dict(zip(("micro_batch", "virtual_stages", "schedule", "ep"), map(np.ascontiguousarray, made), strict=True))
+    columns = np.tile(table, (len(skeleton), 1)).T
+    return crossed | dict(zip(names, map(np.ascontiguousarray, columns), strict=True))
 
 
 def too_big(candidates: Candidates, memory: MemoryColumns, *, capacity_byte: float) -> tuple[Rejection, ...]:

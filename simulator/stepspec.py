@@ -23,8 +23,10 @@ PICOSECONDS_PER_SECOND: Final = 10**12
 #: reduce-scattered after each block in every backward pass (ZeRO-3, FSDP).
 GRADIENT_MODES: Final = ("none", "after", "backward", "sharded")
 
-#: Pipeline schedules. "1f1b" with `virtual_stages > 1` is the interleaved schedule of Narayanan et al. 2021.
-SCHEDULES: Final = ("gpipe", "1f1b", "interleaved")
+#: Pipeline schedules, by the words of `simulator.schedules`; arrays hold their places in this list.
+SCHEDULES: Final = (
+    "gpipe", "1f1b", "interleaved", "zb1p", "zb2p", "zbv", "dualpipe", "pipedream", "fine-grained",
+)  # fmt: skip
 
 
 class StepSpecError(ValueError):
@@ -37,14 +39,22 @@ def _require_non_negative(owner: str, fields: Iterable[tuple[str, int]]) -> None
             raise StepSpecError(f"{owner}.{name} is {value!r}; a duration is a whole number of picoseconds, 0 or more.")
 
 
+#: The durations of a block.
+BLOCK_DURATIONS: Final = (
+    "forward_ps", "backward_ps", "forward_tensor_ps", "backward_tensor_ps", "gather_ps", "reduce_ps", "weight_ps",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class BlockSpec:
     """A run of `repeat` identical blocks; durations are those of ONE block and ONE micro-batch [ps].
 
     `forward_ps` and `backward_ps` hold the compute stream (recomputation inside `backward_ps`);
     `*_tensor_ps` are tensor-parallel collectives that the compute stream waits for, in order, right after
-    the block's compute. `gather_ps` fetches the block's sharded parameters, `reduce_ps` exchanges its
-    gradients; both run on the data-parallel communication stream.
+    the block's compute. `weight_ps` is that part of `backward_ps` which computes the gradients of weights, and
+    which schedules that run it apart may run later; replay and collectives belong to the rest. `gather_ps` fetches
+    the block's sharded parameters, `reduce_ps` exchanges its gradients; both run on the data-parallel communication
+    stream.
     """
 
     name: str
@@ -55,12 +65,16 @@ class BlockSpec:
     backward_tensor_ps: int = 0
     gather_ps: int = 0
     reduce_ps: int = 0
+    weight_ps: int = 0
 
     def __post_init__(self) -> None:
         if self.repeat < 1:
             raise StepSpecError(f"BlockSpec {self.name!r}: repeat is {self.repeat}; at least 1.")
-        durations = ("forward_ps", "backward_ps", "forward_tensor_ps", "backward_tensor_ps", "gather_ps", "reduce_ps")
-        _require_non_negative(f"BlockSpec {self.name!r}", ((n, getattr(self, n)) for n in durations))
+        _require_non_negative(f"BlockSpec {self.name!r}", ((n, getattr(self, n)) for n in BLOCK_DURATIONS))
+        if self.weight_ps > self.backward_ps:
+            raise StepSpecError(
+                f"BlockSpec {self.name!r}: weight_ps is {self.weight_ps}; at most backward_ps, {self.backward_ps}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +107,10 @@ class StageSpec:
 class StepSpec:
     """One training step of one strategy, priced.
 
-    `send_ps` moves one micro-batch's activations (or their gradients) across one stage boundary and holds
-    the sender's compute stream meanwhile (a blocking send, as Megatron-LM's). `fixed_ps` passes once per
-    step whatever the strategy (input, logging, loss-scale check), before the first forward pass.
+    `send_ps` moves one micro-batch's activations (or their gradients) across one stage boundary. In "gpipe",
+    "1f1b" and "interleaved" it holds the sender's compute stream meanwhile (a blocking send, as Megatron-LM's), in
+    the others it runs beside the next pass. `fixed_ps` passes once per step whatever the strategy (input, logging,
+    loss-scale check), before the first forward pass.
     """
 
     stages: tuple[StageSpec, ...]
@@ -119,14 +134,29 @@ class StepSpec:
         chunk_counts = {len(stage.chunks) for stage in self.stages}
         if len(chunk_counts) > 1:
             raise StepSpecError(f"StepSpec: stages have {sorted(chunk_counts)} chunks; all must have the same number.")
-        if self.virtual_stages > 1 and self.schedule != "interleaved":
+        if self.schedule == "zbv" and self.virtual_stages != 2:
+            raise StepSpecError(f"StepSpec: {self.virtual_stages} virtual stages with zbv; this schedule has 2.")
+        if self.virtual_stages > 1 and self.schedule not in ("interleaved", "zbv"):
             raise StepSpecError(f"StepSpec: {self.virtual_stages} virtual stages need the interleaved schedule.")
+        if self.schedule == "dualpipe":
+            self._check_both_ways()
         if self.schedule == "interleaved" and len(self.stages) > 1 and self.micro_batches % len(self.stages):
             raise StepSpecError(
                 f"StepSpec: the interleaved schedule needs micro_batches ({self.micro_batches}) "
                 f"to be a multiple of the pipeline's stages ({len(self.stages)})."
             )
         _require_non_negative("StepSpec", (("send_ps", self.send_ps), ("fixed_ps", self.fixed_ps)))
+
+    def _check_both_ways(self) -> None:
+        stages = len(self.stages)
+        if stages % 2:
+            raise StepSpecError(f"StepSpec: {stages} stages with dualpipe; must be even, for example {stages + 1}.")
+        if self.micro_batches % 2 or self.micro_batches < 2 * stages:
+            nearest = max(2 * stages, self.micro_batches + self.micro_batches % 2)
+            raise StepSpecError(
+                f"StepSpec: {self.micro_batches} micro-batches on {stages} stages with dualpipe; "
+                f"must be even and at least twice the stages, for example {nearest}."
+            )
 
     @property
     def virtual_stages(self) -> int:
@@ -140,9 +170,9 @@ PARTS: Final = ("compute", "tensor", "pipeline", "bubble", "data", "optimizer", 
 
 @dataclass(frozen=True, kw_only=True)
 class StepTime:
-    """Where one step's time went, seen from the stage that sets the pace [ps]. The parts add up exactly.
+    """Where one step's time went, seen from the rank that sets the pace [ps]. The parts add up exactly.
 
-    `compute_ps`: forward, recomputation and backward on that stage. `tensor_ps`, `pipeline_ps`, `data_ps`:
+    `compute_ps`: forward, recomputation and backward on that rank. `tensor_ps`, `pipeline_ps`, `data_ps`:
     communication along each axis that the compute stream waited for. `bubble_ps`: idle for want of
     micro-batches. `optimizer_ps`: the update and the fetch of updated parameters. `fixed_ps`: per-step costs
     that no strategy changes.

@@ -1,4 +1,4 @@
-"""Imagen: text-to-image diffusion of pixels, as JAX programs train it: U-Nets, and efficient U-Nets for larger images."""
+"""Imagen: text-to-image diffusion of pixels by U-Nets, and by efficient U-Nets for larger images."""
 
 from __future__ import annotations
 

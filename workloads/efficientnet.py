@@ -34,8 +34,8 @@ SCALES: Final[Mapping[str, tuple[float, float, int]]] = {
     "b7": (2.0, 3.1, 600),
 }
 #: Stages of the second version: fused, expansion, channels, stride, blocks; all kernels are 3 x 3 (Tan and Le 2021,
-#: arXiv:2104.00298, table 4; M and L: google/automl efficientnetv2/effnetv2_configs.py). The first entry of each stage's
-#: row is whether it is fused; fused stages have no squeeze-and-excite.
+#: arXiv:2104.00298, table 4; M and L: google/automl efficientnetv2/effnetv2_configs.py). Fused stages have no
+#: squeeze-and-excite.
 V2_STAGES: Final[Mapping[str, tuple[tuple[bool, int, int, int, int], ...]]] = {
     "s": (
         (True, 1, 24, 1, 2), (True, 4, 48, 2, 4), (True, 4, 64, 2, 4), (False, 4, 128, 2, 6), (False, 6, 160, 1, 9),

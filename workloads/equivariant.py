@@ -43,11 +43,11 @@ def se3_transformer(
     atoms: int = 18,
     edges: int = 37,
 ) -> Workload:
-    """SE(3)-Transformer [1]_ as NVIDIA trains it [2]_: features of every degree below ``degrees``, ``channels`` of each.
+    """SE(3)-Transformer [1]_ as NVIDIA trains it [2]_: ``channels`` features of every degree below ``degrees``.
 
-    A sample is one molecule, a graph of ``atoms`` nodes and ``edges`` directed edges (means over QM9, both directions of
-    a bond, recalled). A convolution makes one small matrix an edge from its length; making and reading these matrices
-    is most of the work and of the traffic.
+    A sample is one molecule, a graph of ``atoms`` nodes and ``edges`` directed edges (means over QM9, both directions
+    of a bond, recalled). A convolution makes one small matrix an edge from its length; making and reading these
+    matrices is most of the work and of the traffic.
 
     Parameters
     ----------

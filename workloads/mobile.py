@@ -67,7 +67,7 @@ GPUNETS: Final[Mapping[int, tuple[int, int, int, tuple[tuple[int, int, int, int,
 
 
 def mobilenet(*, image_size: int = 224, num_classes: int = 1000) -> Workload:
-    """MobileNet [1]_, 4,231,976 parameters: pairs of a depth-wise 3 x 3 and a 1 x 1 convolution, each with norm and ReLU.
+    """MobileNet [1]_, 4,231,976 parameters: pairs of a depth-wise 3 x 3 and a 1 x 1 convolution, normed, with ReLU.
 
     References
     ----------

@@ -12,8 +12,8 @@ from workloads.prediction_ops import PredictionOps
 from workloads.transformer_blocks import check_sizes
 from workloads.workload import Workload
 
-#: Kernels of an activation norm (plus, times, and the logarithm of its scales), and of an affine coupling (sigmoid, plus,
-#: times, log-sigmoid, sum, joining).
+#: Kernels of an activation norm (plus, times, and the logarithm of its scales), and of an affine coupling (sigmoid,
+#: plus, times, log-sigmoid, sum, joining).
 NORM_LAUNCHES: Final = 6
 COUPLING_LAUNCHES: Final = 8
 

@@ -31,8 +31,8 @@ def wan(
     """Wan 2.1 for text to video [1]_: 14,288,491,584 parameters with 40 blocks of 5120.
 
     A sample is one video as the frozen encoder leaves it: ``seq_len`` patches of 1 x 2 x 2 of ``channels`` numbers, and
-    its text of ``text_len`` encoded words. The encoders of video and text run elsewhere, before. Every block adjusts its
-    norms and sums by six vectors of the time step.
+    its text of ``text_len`` encoded words. The encoders of video and text run elsewhere, before. Every block adjusts
+    its norms and sums by six vectors of the time step.
 
     Raises
     ------

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
 #: Streams of one stage, from top to bottom of its track. On none of them do two slices overlap.
-#: "passes" holds one envelope per pass and no work; the others hold the work, once.
-STREAMS: Final = ("passes", "compute", "tensor", "pipeline", "data")
+#: "passes" holds one envelope per pass and no work; the others hold the work, once. "pipeline" has all sends where they
+#: hold the rank, else those to the rank behind, and "pipeline back" those to the rank before.
+STREAMS: Final = ("passes", "compute", "tensor", "pipeline", "pipeline back", "data")
 
 #: Kinds of slice: the envelope of a pass, then the parts of `StepTime` that take time.
 CATEGORIES: Final = ("pass", "compute", "tensor", "pipeline", "data", "optimizer", "fixed")

@@ -11,8 +11,11 @@ Huang et al., GPipe: Efficient Training of Giant Neural Networks using Pipeline 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from simulator.schedules.task import Task, check_not_interleaved, check_shape
+from simulator.schedules.task import EQUAL_PASSES, PassTimes, Task, Traits, check_not_interleaved, check_shape
+
+TRAITS: Final = Traits(repeats=False)
 
 
 def order(stage: int, stages: int, micro_batches: int, virtual_stages: int = 1) -> Iterator[Task]:
@@ -36,8 +39,18 @@ def activations_in_flight(stage: int, stages: int, micro_batches: int, virtual_s
     return float(micro_batches)
 
 
-def bubble_fraction(stages: int, micro_batches: int, virtual_stages: int = 1) -> float:
+def bubble_fraction(stages: int, micro_batches: int, virtual_stages: int = 1, times: PassTimes = EQUAL_PASSES) -> float:
     """Idle time over useful time of a rank, ``(p - 1) / m``, for stages that are alike and sends that are free."""
     check_shape(stage=0, stages=stages, micro_batches=micro_batches, virtual_stages=virtual_stages)
     check_not_interleaved("gpipe", virtual_stages)
     return (stages - 1) / micro_batches
+
+
+def weight_gradients_waiting(stage: int, stages: int, micro_batches: int, virtual_stages: int = 1) -> float:
+    """Micro-batches held whose weight gradients alone are still to come: none, both gradients come together."""
+    return 0.0
+
+
+def weight_versions(stage: int, stages: int, micro_batches: int) -> int:
+    """Versions of the weights that a stage keeps: one."""
+    return 1

@@ -14,8 +14,11 @@ Reducing Activation Recomputation in Large Transformer Models, 2022, section 4.2
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from simulator.schedules.task import Task, check_shape
+from simulator.schedules.task import EQUAL_PASSES, PassTimes, Task, Traits, check_shape
+
+TRAITS: Final = Traits(round_is_stages=True)
 
 
 def order(stage: int, stages: int, micro_batches: int, virtual_stages: int) -> Iterator[Task]:
@@ -69,7 +72,17 @@ def activations_in_flight(stage: int, stages: int, micro_batches: int, virtual_s
     return min(warm_up + 1, micro_batches * virtual_stages) / virtual_stages
 
 
-def bubble_fraction(stages: int, micro_batches: int, virtual_stages: int) -> float:
+def bubble_fraction(stages: int, micro_batches: int, virtual_stages: int, times: PassTimes = EQUAL_PASSES) -> float:
     """Idle time over useful time of a rank, ``(p - 1) / (v m)``, for stages that are alike and sends that are free."""
     _check(0, stages, micro_batches, virtual_stages)
     return (stages - 1) / (virtual_stages * micro_batches)
+
+
+def weight_gradients_waiting(stage: int, stages: int, micro_batches: int, virtual_stages: int = 1) -> float:
+    """Micro-batches held whose weight gradients alone are still to come: none, both gradients come together."""
+    return 0.0
+
+
+def weight_versions(stage: int, stages: int, micro_batches: int) -> int:
+    """Versions of the weights that a stage keeps: one."""
+    return 1

@@ -11,8 +11,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 import hwmodels.catalog as hardware
 from hwmodels.chip import Chip
@@ -22,8 +25,9 @@ from workloads.workload import Workload
 
 from ..defaults import kind_of_run
 from ..lowering import Context
-from ..parallelism import Parallelism, ParallelismError
-from ..stack import Stack
+from ..memory import memory_byte
+from ..parallelism import Parallelism, ParallelismError, columns_of
+from ..stack import RECOMPUTE_MODES, Stack
 from .cells import Unsupported as Unsupported
 from .cells import count, number
 from .conventions import convention_of, flop_per_sample
@@ -55,6 +59,9 @@ _SHARDING: Final[Mapping[str, str]] = {
 _RECOMPUTE: Final[Mapping[str, str]] = {"none": "none", "selective": "selective", "full": "full"}
 
 
+#: A run that was measured did fit: a strategy is ruled out only if it needs so many times the memory there is, by a count
+#: that may err.
+_LENIENCE: Final = 1.25
 #: Steps between two exchanges of replicas that have none.
 _NEVER: Final = 10**6
 #: Variants that a bare name never means; a row must state their memory.
@@ -112,8 +119,7 @@ def resolve(row: Mapping[str, str]) -> RunJob:
     recipe = recipe_of(precision_of(config, workload, chip, assumed), config["software"], chip, stack, assumed)
     optimizer = optimizer_of(config, stack, workload)
     context = Context(cluster=cluster, stack=stack, recipe=recipe, optimizer=optimizer_named(optimizer))
-    memory_byte = hardware.chip(chip).memory_byte - stack.framework_reserve_byte
-    parallelism, batch = _parallelism(_laid_out(config, workload, chip, assumed), workload, stack, memory_byte, assumed)
+    parallelism, batch = _parallelism(_laid_out(config, workload, chip, assumed), workload, context, assumed)
     if metric in ("step_time_s", MEMORY_METRIC):
         value = 0.0
     else:
@@ -189,9 +195,10 @@ def _on_tiles(
 
 
 def _parallelism(
-    config: Mapping[str, str], workload: Workload, stack: Stack, memory_byte: float, assumed: list[str]
+    config: Mapping[str, str], workload: Workload, context: Context, assumed: list[str]
 ) -> tuple[Parallelism, float]:
     """The strategy of a row and the samples its rate counts per step."""
+    stack = context.stack
     chips = count(config, "num_chips")
     if not chips:
         raise Unsupported("the number of chips is not stated")
@@ -237,60 +244,32 @@ def _parallelism(
     stated_sharding = _SHARDING.get(config["sharding"], "")
     sharding = stated_sharding or (stack.sharding if workload.causal else "none")
     recompute = _RECOMPUTE.get(config["recompute"], "")
-    if not recompute:
-        recompute = "none"
-        if workload.causal:
-            state = (4.0 / (dp if sharding == "zero3" else 1) + 12.0 / (dp if sharding != "none" else 1)) * (
-                workload.parameters / (tp * pp)
-            )
-            recompute = _recompute_that_fits(
-                workload,
-                stack,
-                memory_byte=memory_byte - state,
-                tp=tp,
-                pp=pp,
-                cp=cp,
-                micro_batch=micro_batch,
-                in_flight=min(pp, micro_batches),
-            )
-            assumed.append(f"recompute {recompute}")
     if workload.causal and not stated_sharding:
         assumed.append(f"sharding {sharding}")
     stated = config["sequence_parallel"].lower()
     sequence_parallel = tp > 1 and (stated == "yes" or (not stated and stack.sequence_parallel))
     try:
-        return Parallelism(
+        strategy = Parallelism(
             tp=tp, pp=pp, dp=dp, cp=cp, ep=ep, micro_batch=micro_batch, global_batch=micro_batches * dp * micro_batch,
-            virtual_stages=virtual, schedule=schedule, recompute=recompute, sharding=sharding,
+            virtual_stages=virtual, schedule=schedule, recompute=recompute or "none", sharding=sharding,
             sequence_parallel=sequence_parallel,
-        ), global_batch  # fmt: skip
+        )  # fmt: skip
     except ParallelismError as error:
         raise Unsupported(str(error)) from None
+    if not recompute and workload.causal:
+        strategy = _least_recomputation(workload, context, strategy)
+        assumed.append(f"recompute {strategy.recompute}")
+    return strategy, global_batch
 
 
-def _recompute_that_fits(
-    workload: Workload, stack: Stack, *, memory_byte: float, tp: int, pp: int, cp: int, micro_batch: int, in_flight: int
-) -> str:
-    """The stack's habit, or the least recomputation beyond it whose activations fit beside the training state.
-
-    A rough count on purpose (activations over tp, blocks over pp, half as much again allowed): it only decides what a
-    source left out, where the stack's habit is plainly impossible.
-    """
-    habit = stack.recompute
-    if habit == "full":
-        return habit
-    blocks = sum(layer.repeat for layer in workload.layers)
-    saved = sum(layer.repeat * layer.saved_elements for layer in workload.layers)
-    scores = 0.0
-    if stack.attention == "unfused":
-        scores = sum(layer.repeat * layer.score_elements for layer in workload.layers)
-    room = 1.5 * max(memory_byte, 0.0)
-    share = 2.0 * micro_batch * in_flight / (tp * pp * cp)
-    if habit == "none" and (saved + scores) * share < room:
-        return "none"
-    if scores and saved * share < room:
-        return "selective"
-    return habit if saved * share < room or blocks <= 1 else "full"
+@cache
+def _least_recomputation(workload: Workload, context: Context, strategy: Parallelism) -> Parallelism:
+    """The stack's habit, or the least recomputation beyond it that fits in memory; the most where nothing does."""
+    words = RECOMPUTE_MODES[RECOMPUTE_MODES.index(context.stack.recompute) :]
+    choices = [replace(strategy, recompute=word) for word in words]
+    total = memory_byte(workload, context, columns_of(choices)).total_byte
+    fits = np.flatnonzero(total <= _LENIENCE * context.cluster.chip.memory_byte)
+    return choices[int(fits[0]) if len(fits) else -1]
 
 
 def _batches(

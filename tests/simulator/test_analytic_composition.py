@@ -1,29 +1,30 @@
-"""The array engine against its scalar twin, to the tick, over random batches of strategies built by hand."""
+"""The array engine against its scalar twin, to the tick, and both against events, over random batches of strategies."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simulator.analytic import StepBatch, split_chunks, step_times
-from simulator.composition import bound, last_passes_done_ps
+from simulator.composition import bound, in_closed_form, last_passes_done_ps
 from simulator.events import simulate
 from simulator.lowering import Lowered
-from simulator.stepspec import GRADIENT_MODES, SCHEDULES
+from simulator.schedules import SCHEDULES as ORDERS
+from simulator.stepspec import BLOCK_DURATIONS, GRADIENT_MODES, PARTS, SCHEDULES
 
-BLOCKS = 3
-PER_BLOCK = ("forward_ps", "backward_ps", "forward_tensor_ps", "backward_tensor_ps", "gather_ps", "reduce_ps")
 PER_ROLE = ("reduce_after_ps", "optimizer_ps", "update_gather_ps")
+CLOSED = ("gpipe", "1f1b", "interleaved")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """One row of a batch: first, middle and last stage hold `repeat` blocks of each kind."""
+    """One row of a batch: first, middle and last stage hold `repeat` blocks of each kind, or every stage `layers`."""
 
     schedule: str
     mode: str
@@ -31,83 +32,191 @@ class Strategy:
     micro_batches: int
     virtual_stages: int
     repeat: tuple[tuple[int, ...], ...]
-    block_ps: tuple[tuple[int, ...], ...]  # one row per name in PER_BLOCK
-    role_ps: tuple[tuple[int, ...], ...]  # one row per name in PER_ROLE
-    send_ps: int
+    block_ps: dict[str, tuple[int, ...]]
+    role_ps: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    send_ps: int = 0
     fixed_ps: int = 0
+    parameters: tuple[int, ...] = ()
+    layers: Any = None
+
+
+class Bare:
+    """What composition reads of a `Lowered`; what only pricing reads is not there."""
+
+    def __init__(self, rows: list[Strategy]) -> None:
+        self._rows = rows
+        self.strategies = len(rows)
+        self.block_names = ("head", "layer", "tail")
+        self.pp, self.micro_batches, self.virtual_stages = (
+            np.array([getattr(row, name) for row in rows], np.int64)
+            for name in ("pp", "micro_batches", "virtual_stages")
+        )
+        self.schedule = np.array([SCHEDULES.index(row.schedule) for row in rows])
+        self.gradient_mode = np.array([GRADIENT_MODES.index(row.mode) for row in rows])
+        one = np.ones_like(self.pp)
+        self.role_stages = np.stack([one, np.maximum(self.pp - 2, 0), (self.pp > 1).astype(np.int64)], axis=1)
+        self.repeat = np.array([row.repeat for row in rows], np.int64)
+        blocks = self.repeat.shape[2]
+        self.held_parameters = np.array([row.parameters or (0,) * blocks for row in rows], float)
+        self.stage_layers = {i: np.array(row.layers) for i, row in enumerate(rows) if row.layers is not None}
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self._rows))
+
+
+def test_what_is_read_of_a_lowered_strategy_is_there() -> None:
+    row = Strategy(
+        schedule="1f1b", mode="none", pp=1, micro_batches=1, virtual_stages=1, repeat=((1,),) * 3, block_ps={}
+    )
+    names = {f.name for f in fields(Lowered)} | {"strategies", "held_parameters", "stage_layers"}
+    assert set(vars(Bare([row]))) - {"_rows"} <= names
 
 
 def batch_of(rows: list[Strategy]) -> StepBatch:
-    """The rows as columns; what only pricing reads is left empty."""
-    count, one = len(rows), np.ones(len(rows), np.int64)
-
-    def column(name: str) -> NDArray[np.int64]:
-        return np.array([getattr(row, name) for row in rows], np.int64)
-
-    pp = column("pp")
-    # What the closed form does not look at is empty.
-    values: dict[str, Any] = {f.name: np.zeros(0) for f in fields(Lowered)} | {
-        "contexts": (), "block_names": ("head", "layer", "tail"), "shape": np.zeros(count, np.int64), "pp": pp,
-        "micro_batches": column("micro_batches"), "virtual_stages": column("virtual_stages"),
-        "schedule": np.array([SCHEDULES.index(row.schedule) for row in rows]),
-        "gradient_mode": np.array([GRADIENT_MODES.index(row.mode) for row in rows]),
-        "role_stages": np.stack([one, np.maximum(pp - 2, 0), (pp > 1).astype(np.int64)], axis=1),
-        "repeat": column("repeat"),
-    }  # fmt: skip
-    lowered = Lowered(**values)
-    blocks, roles = column("block_ps"), column("role_ps")
+    """The rows as columns."""
+    blocks = len(rows[0].repeat[0])
     return StepBatch(
-        lowered=lowered,
-        send_ps=column("send_ps"),
-        fixed_ps=column("fixed_ps"),
-        **{name: blocks[:, i] for i, name in enumerate(PER_BLOCK)},
-        **{name: roles[:, i] for i, name in enumerate(PER_ROLE)},
+        lowered=Bare(rows),  # type: ignore[arg-type]
+        send_ps=np.array([row.send_ps for row in rows]),
+        fixed_ps=np.array([row.fixed_ps for row in rows]),
+        **{name: np.array([row.block_ps.get(name, (0,) * blocks) for row in rows]) for name in BLOCK_DURATIONS},
+        **{name: np.array([row.role_ps.get(name, (0, 0, 0)) for row in rows]) for name in PER_ROLE},
     )
 
 
 @st.composite
-def strategies(draw: st.DrawFn) -> Strategy:
-    """Any strategy whose roles hold unlike numbers of unlike blocks."""
+def strategies(draw: st.DrawFn, *, blocks: int, schedules: tuple[str, ...] = SCHEDULES, given: bool = True) -> Strategy:
+    """Any strategy whose roles hold unlike numbers of unlike blocks, its stages given one by one in part."""
     mode = draw(st.sampled_from(GRADIENT_MODES))
-    schedule = draw(st.sampled_from(SCHEDULES)) if mode != "sharded" else "1f1b"
-    pp = 1 if mode == "sharded" else draw(st.integers(1, 9))
-    interleaved = schedule == "interleaved"
-    micro_batches = draw(st.integers(1, 3)) * pp if interleaved else draw(st.integers(1, 20))
+    schedule = draw(st.sampled_from(schedules))
+    if schedule == "dualpipe":
+        mode = "none" if mode == "sharded" else mode
+        pp = 2 * draw(st.integers(1, 3))
+    else:
+        pp = 1 if mode == "sharded" else draw(st.integers(1, 7))
+    virtual = draw(st.integers(1, 4)) if schedule == "interleaved" else 2 if schedule == "zbv" else 1
+    micro_batches = draw(st.integers(1, 24))
+    if schedule == "interleaved":
+        micro_batches = pp * draw(st.integers(1, 5))
+    elif schedule == "dualpipe":
+        micro_batches = 2 * pp + 2 * draw(st.integers(0, 9))
+    duration = st.integers(0, draw(st.sampled_from((3, 60, 10**12))))
 
-    def rows(count: int, width: int, largest: int) -> tuple[tuple[int, ...], ...]:
-        row = st.lists(st.integers(0, largest), min_size=width, max_size=width).map(tuple)
-        return tuple(draw(row) for _ in range(count))
+    def some(of: st.SearchStrategy[int], *shape: int) -> Any:
+        size = int(np.prod(shape))
+        return np.array(draw(st.lists(of, min_size=size, max_size=size))).reshape(shape).tolist()
 
+    block_ps = {name: some(duration, blocks) for name in BLOCK_DURATIONS}
+    block_ps["weight_ps"] = [min(w, b) for w, b in zip(block_ps["weight_ps"], block_ps["backward_ps"], strict=True)]
+    counts, layers = st.integers(0, 5), None
+    if given and mode != "sharded" and draw(st.booleans()):
+        layers = some(counts, pp, *draw(st.sampled_from(((blocks,), (virtual, blocks)))))
+        if draw(st.booleans()):
+            layers[1:-1] = layers[1:2] * len(layers[1:-1])
     return Strategy(
-        schedule=schedule, mode=mode, pp=pp, micro_batches=micro_batches,
-        virtual_stages=draw(st.integers(1, 4)) if interleaved else 1,
-        repeat=rows(3, BLOCKS, 6), block_ps=rows(len(PER_BLOCK), BLOCKS, 60), role_ps=rows(len(PER_ROLE), 3, 400),
-        send_ps=draw(st.integers(0, 60)), fixed_ps=draw(st.integers(0, 9)),
+        schedule=schedule, mode=mode, pp=pp, micro_batches=micro_batches, virtual_stages=virtual,
+        repeat=some(counts, 3, blocks), block_ps=block_ps, role_ps={name: some(duration, 3) for name in PER_ROLE},
+        send_ps=draw(duration), fixed_ps=draw(duration), parameters=some(st.integers(0, 9), blocks), layers=layers,
     )  # fmt: skip
 
 
+@st.composite
+def batches(draw: st.DrawFn, **restricted: Any) -> StepBatch:
+    blocks = draw(st.integers(1, 3))
+    return batch_of(draw(st.lists(strategies(blocks=blocks, **restricted), min_size=1, max_size=5)))
+
+
 @settings(max_examples=400, deadline=None)
-@given(rows=st.lists(strategies(), min_size=1, max_size=6))
-def test_every_strategy_of_a_batch_equals_the_scalar_closed_form_to_the_tick(rows: list[Strategy]) -> None:
-    steps = batch_of(rows)
+@given(batches())
+def test_every_strategy_of_a_batch_equals_the_scalar_twin_to_the_tick(steps: StepBatch) -> None:
     times = step_times(steps)
-    for index in range(len(rows)):
+    for index in range(steps.lowered.strategies):
         assert times[index] == replace(bound(steps.spec(index)), engine="analytic")
 
 
-@settings(max_examples=200, deadline=None)
-@given(row=strategies())
-def test_a_strategy_never_beats_its_own_events(row: Strategy) -> None:
-    steps = batch_of([row])
-    assert step_times(steps)[0].total_ps <= simulate(steps.spec(0)).total_ps
+@settings(max_examples=300, deadline=None)
+@given(batches())
+def test_events_equal_the_longest_path_and_never_beat_the_closed_form(steps: StepBatch) -> None:
+    times = step_times(steps)
+    for index in range(steps.lowered.strategies):
+        spec = steps.spec(index)
+        events = replace(simulate(spec), engine="analytic")
+        if in_closed_form(spec) and spec.schedule != "gpipe" and spec.gradient_mode != "sharded":
+            assert events.total_ps >= times[index].total_ps
+        else:
+            assert events == times[index]
+
+
+@settings(max_examples=50, deadline=None)
+@given(batches())
+def test_a_strategy_takes_as_long_alone_as_among_others(steps: StepBatch) -> None:
+    # The longest strategy decides how many micro-batches are followed; it must not matter.
+    alone = [bound(steps.spec(index)).total_ps for index in range(steps.lowered.strategies)]
+    assert step_times(steps).total_ps.tolist() == alone
+
+
+@settings(max_examples=150, deadline=None)
+@given(batches())
+def test_no_part_is_negative(steps: StepBatch) -> None:
+    times = step_times(steps)
+    assert all((getattr(times, f"{part}_ps") >= 0).all() for part in PARTS)
 
 
 @settings(max_examples=200, deadline=None)
-@given(row=strategies())
-def test_a_stage_ends_its_last_backward_pass_after_the_one_behind_it(row: Strategy) -> None:
+@given(batches(schedules=CLOSED, given=False))
+def test_a_stage_ends_its_last_backward_pass_after_the_one_behind_it(steps: StepBatch) -> None:
     # So the step's passes end with stage 0, and of the middle stages the array engine looks at the first only.
-    done = last_passes_done_ps(batch_of([row]).spec(0))
-    assert done == sorted(done, reverse=True)
+    for index in range(steps.lowered.strategies):
+        done = last_passes_done_ps(steps.spec(index))
+        assert done == sorted(done, reverse=True)
+
+
+def durations(**of_blocks: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    return {f"{name}_ps": values for name, values in of_blocks.items()}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_stages_given_as_the_roles_have_them_change_nothing(schedule: str) -> None:
+    row = Strategy(
+        schedule=schedule, mode="after", pp=4, micro_batches=12, virtual_stages=2 if schedule == "zbv" else 1,
+        repeat=((1, 3, 0), (0, 4, 0), (0, 3, 1)), parameters=(50, 9, 60), send_ps=2,
+        block_ps=durations(forward=(9, 5, 4), backward=(1, 8, 30), weight=(0, 4, 15)),
+        role_ps=durations(reduce_after=(9, 20, 7), optimizer=(5, 3, 9), update_gather=(0, 2, 4)),
+    )  # fmt: skip
+    layers = [row.repeat[0], row.repeat[1], row.repeat[1], row.repeat[2]]
+    times = step_times(batch_of([row, replace(row, layers=layers)]))
+    assert times[0] == times[1]
+
+
+def test_a_stage_given_by_itself_pays_for_the_parameters_it_holds() -> None:
+    # A middle stage of 4 layers updates for 40; given 6 layers, 60. Exchange and fetch alike.
+    row = Strategy(
+        schedule="1f1b", mode="after", pp=4, micro_batches=4, virtual_stages=1, repeat=((0, 4, 0),) * 3,
+        parameters=(1, 10, 1), block_ps=durations(forward=(1, 1, 1), backward=(2, 2, 2)),
+        role_ps=durations(reduce_after=(20, 20, 20), optimizer=(40, 40, 40), update_gather=(8, 8, 8)),
+        layers=[[0, 4, 0], [0, 6, 0], [0, 2, 0], [0, 4, 0]],
+    )  # fmt: skip
+    spec = batch_of([row]).spec(0)
+    assert [stage.optimizer_ps for stage in spec.stages] == [40, 60, 20, 40]
+    assert [stage.reduce_after_ps for stage in spec.stages] == [20, 30, 10, 20]
+    assert [stage.update_gather_ps for stage in spec.stages] == [8, 12, 4, 8]
+
+
+def test_the_v_ends_on_the_first_rank() -> None:
+    # The head stands at the end of the model: in the second chunk of rank 0, whose update is longer by it.
+    row = Strategy(
+        schedule="zbv", mode="none", pp=3, micro_batches=6, virtual_stages=2, parameters=(6, 2, 8),
+        repeat=((1, 4, 0), (0, 4, 0), (0, 4, 1)), block_ps=durations(forward=(1, 2, 3), backward=(2, 4, 6)),
+        role_ps=durations(optimizer=(14, 8, 16)),
+    )  # fmt: skip
+    spec = batch_of([row]).spec(0)
+    names = [[[(b.name, b.repeat) for b in chunk] for chunk in stage.chunks] for stage in spec.stages]
+    assert names == [
+        [[("head", 1), ("layer", 2)], [("layer", 2), ("tail", 1)]],
+        [[("layer", 2)], [("layer", 2)]],
+        [[("layer", 2)], [("layer", 2)]],
+    ]
+    assert [stage.optimizer_ps for stage in spec.stages] == [22, 8, 8]
 
 
 def test_middle_stages_of_every_place_count_in_long_pipelines() -> None:
@@ -115,9 +224,9 @@ def test_middle_stages_of_every_place_count_in_long_pipelines() -> None:
     # on both sides of "all forward passes come first".
     rows = [
         Strategy(
-            schedule=schedule, mode="after", pp=pp, micro_batches=m, virtual_stages=v,
-            repeat=((1, 2, 0), (0, 7, 0), (0, 3, 1)), block_ps=((9, 5, 4), (1, 8, 30), *[(0, 1, 0)] * 4),
-            role_ps=((0, 90, 40), (0, 0, 0), (0, 0, 0)), send_ps=send,
+            schedule=schedule, mode="after", pp=pp, micro_batches=m, virtual_stages=v, send_ps=send,
+            repeat=((1, 2, 0), (0, 7, 0), (0, 3, 1)), role_ps=durations(reduce_after=(0, 90, 40)),
+            block_ps=durations(forward=(9, 5, 4), backward=(1, 8, 30), forward_tensor=(0, 1, 0)),
         )
         for pp in range(2, 18)
         for schedule, v, counts in (("1f1b", 1, range(1, 30, 3)), ("interleaved", 3, range(pp, 4 * pp, pp)))
@@ -129,15 +238,64 @@ def test_middle_stages_of_every_place_count_in_long_pipelines() -> None:
     assert [times[i].total_ps for i in range(len(rows))] == [bound(steps.spec(i)).total_ps for i in range(len(rows))]
 
 
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+@pytest.mark.parametrize("micro_batches", [1, 40, 200])
+def test_sharded_passes_agree_where_the_data_stream_is_barely_the_slower_one(schedule: str, micro_batches: int) -> None:
+    # The data stream falls behind by one tick a micro-batch, so that the steady state comes late.
+    rows = [
+        Strategy(
+            schedule=schedule, mode="sharded", pp=1, micro_batches=micro_batches, virtual_stages=1,
+            repeat=((1, 3), (0, 0), (0, 0)),
+            block_ps=durations(
+                forward=(25, 30), backward=(20 + late, 70), forward_tensor=(20, 10), backward_tensor=(20, 10),
+                gather=(30, 31), reduce=(late, 24),
+            ),
+        )
+        for late in range(1, 40)
+    ]  # fmt: skip
+    steps = batch_of(rows)
+    assert step_times(steps).total_ps.tolist() == [bound(steps.spec(i)).total_ps for i in range(len(rows))]
+
+
+@pytest.mark.parametrize("schedule", [word for word in SCHEDULES if word not in ("dualpipe", "interleaved", "gpipe")])
+def test_no_schedule_but_gpipe_changes_a_sharded_step(schedule: str) -> None:
+    row = Strategy(
+        schedule="1f1b", mode="sharded", pp=1, micro_batches=5, virtual_stages=1, repeat=((2, 4), (0, 0), (0, 0)),
+        block_ps=durations(forward=(3, 7), backward=(6, 14), weight=(2, 5), gather=(4, 9), reduce=(5, 8)),
+    )  # fmt: skip
+    other = replace(row, schedule=schedule, virtual_stages=2 if schedule == "zbv" else 1)
+    steps = batch_of([row, other])
+    assert step_times(steps)[0] == step_times(steps)[1]
+    assert simulate(steps.spec(0)) == simulate(steps.spec(1))
+
+
+@pytest.mark.parametrize("virtual_stages", [1, 2, 3, 5])
+def test_chunks_hold_every_block_once_and_keep_the_ends_in_place(virtual_stages: int) -> None:
+    chunks = split_chunks(np.array([1, 11, 2]), virtual_stages)
+    assert chunks.sum(axis=0).tolist() == [1, 11, 2]
+    assert chunks[0, 0] == 1
+    assert chunks[-1, 2] == 2
+    assert np.ptp(chunks[:, 1]) <= 1
+
+
+def test_chunks_of_many_stages_are_those_of_each() -> None:
+    many: NDArray[np.int64] = np.random.default_rng(4).integers(0, 9, size=(6, 5, 4))
+    chunks = split_chunks(many, 3)
+    assert all((chunks[i, j] == split_chunks(many[i, j], 3)).all() for i in range(6) for j in range(5))
+
+
 def test_first_and_last_chunk_are_those_that_the_blocks_are_split_into() -> None:
     # 7 layers over 3 chunks are 3, 2, 2; the head goes with the first, the tail with the last.
     # Stage 0 of 1: F = 3 x (1 + 7 x 2 + 3), all on one rank.
     assert split_chunks(np.array([1, 7, 1]), 3).tolist() == [[1, 3, 0], [0, 2, 0], [0, 2, 1]]
     row = Strategy(
         schedule="interleaved", mode="none", pp=2, micro_batches=2, virtual_stages=3,
-        repeat=((1, 7, 1), (0, 0, 0), (1, 7, 1)), block_ps=((1, 2, 3), (2, 4, 6), *[(0, 0, 0)] * 4),
-        role_ps=((0, 0, 0),) * 3, send_ps=0,
+        repeat=((1, 7, 1), (0, 0, 0), (1, 7, 1)), block_ps=durations(forward=(1, 2, 3), backward=(2, 4, 6)),
     )  # fmt: skip
     # T = 18 + 36 on both stages. The last stage starts after F_0 = 1 + 6 and ends B_0 = 14 before the step: 108 + 21.
     # Stage 0: trip 7 + 14 = 21 through the last chunk, meanwhile p - 1 = 1 pass of 7 or 14: idle 14 or 7, one of them.
     assert step_times(batch_of([row]))[0].total_ps == 108 + 21
+
+
+def test_the_words_of_both_lists_of_schedules_are_the_same() -> None:
+    assert list(SCHEDULES) == list(ORDERS)

@@ -40,14 +40,41 @@ def layers_of(traced: Sequence[Traced]) -> tuple[Layer, ...]:
     most `LONGEST_PERIOD` that repeat, are one `Layer` with ``repeat``. What stands in no list is cut before every
     op with parameters that counts work, or every second, fourth, ... when that made too many layers.
     """
+    traced = _without_wrappers(traced)
     paths = _unit_paths(traced)
     units = _smoothed([_unit(entry.path, paths) for entry in traced], traced)
     stride = 1
     while True:
-        folded = _folded(_pieces(traced, units, stride))
+        folded = _joined(_folded(_pieces(traced, units, stride)), stride)
         if len(folded) <= MOST_LAYERS or stride > len(traced):
             return tuple(folded)
         stride *= 2
+
+
+def _without_wrappers(traced: Sequence[Traced]) -> list[Traced]:
+    """Paths without the modules that hold everything."""
+    parts = [entry.path.split(".") for entry in traced if entry.path]
+    common = 0
+    while parts and all(len(p) > common + 1 and p[common] == parts[0][common] for p in parts):
+        common += 1
+    return [replace(entry, path=".".join(entry.path.split(".")[common:])) for entry in traced]
+
+
+def _joined(layers: Sequence[Layer], stride: int) -> list[Layer]:
+    """Layers without repeats joined, up to ``stride`` neighbours of one kind."""
+    result: list[Layer] = []
+    joined = 1
+    for layer in layers:
+        last = result[-1] if result else None
+        fits = last is not None and last.repeat == layer.repeat == 1 and last.kind == layer.kind and joined < stride
+        if last is not None and fits:
+            name = f"{last.name.partition(' to ')[0]} to {layer.name}"
+            result[-1] = replace(last, name=name, ops=last.ops + layer.ops)
+            joined += 1
+        else:
+            result.append(layer)
+            joined = 1
+    return result
 
 
 def _unit_paths(traced: Sequence[Traced]) -> set[str]:
@@ -71,7 +98,7 @@ def _unit_paths(traced: Sequence[Traced]) -> set[str]:
             is_stage = len(outermost) > 1 and sum(work[o] for o in outermost) >= _STAGE_SHARE * work[path] > 0
             if not is_stage:
                 units.add(path)
-        elif not inner and work[path] < total / 2:
+        elif not inner and 0 < work[path] < total / 2:
             units.add(path)
     return units
 
@@ -124,12 +151,15 @@ def _name(entry: Traced, unit: str) -> str:
 
 def _loose(entries: Sequence[Traced], stride: int) -> list[_Piece]:
     groups: list[list[Traced]] = [[]]
-    seen = 0
+    seen, working = 0, False
     for entry in entries:
-        if entry.op.parameters and entry.op.kind in (*COUNTED_KINDS, "embedding"):
+        works = entry.op.kind in COUNTED_KINDS
+        # Tables that are looked up one after the other stay together.
+        if entry.op.parameters and (works or (working and entry.op.kind == "embedding")):
             if seen and seen % stride == 0:
                 groups.append([])
-            seen += 1
+            seen, working = seen + 1, False
+        working = working or works
         groups[-1].append(entry)
     pieces = []
     for group in groups:

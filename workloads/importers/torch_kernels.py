@@ -70,6 +70,7 @@ class Laying:
     assumed: dict[str, None] = field(default_factory=dict)
     alive: list[Any] = field(default_factory=list)
     path: str = ""
+    _claimed: set[str] = field(default_factory=set)
 
     @property
     def place(self) -> str:
@@ -113,8 +114,6 @@ class Laying:
                 self.reused.append((owner, here, numbers))
         return total
 
-    _claimed: set[str] = field(default_factory=set)
-
     def learns(self, tensor: Any) -> bool:
         """Whether a parameter gets a gradient."""
         return self.parameters[storage(tensor)][2]
@@ -131,8 +130,8 @@ class Laying:
             if key in self.kept or key in self.parameters or key in self.constant:
                 continue
             self.kept.add(key)
-            unit = 2.0 / self.item_byte if tensor.is_floating_point() else 1.0
-            byte += unit * min(tensor.untyped_storage().nbytes(), tensor.element_size() * _extent(tensor))
+            # Numbers are stored in the recipe's format, of two bytes; masks and indices in their own.
+            byte += tensor.untyped_storage().nbytes() * (2 / self.item_byte if tensor.is_floating_point() else 1.0)
         return byte / 2 / self.samples
 
     def lay(self, kernels: Iterable[Kernel], saved: Iterable[Any]) -> None:
@@ -176,8 +175,7 @@ class Laying:
                     "Write it with torch.matmul, a convolution or scaled_dot_product_attention."
                 )
             self.assumed[f"'{kernel.label}' is not known: counted as the memory it reads and writes"] = None
-        reads = [t for t in kernel.tensors if not (kernel.in_place and kernel.word in OVERWRITING and t in kernel.outputs)] \
-            if False else list(kernel.tensors)
+        reads = kernel.tensors
         if kernel.in_place and kernel.word in OVERWRITING:
             reads = reads[1:]
         writes = self.elements(kernel.outputs)
@@ -282,11 +280,6 @@ def _sides(a: Any, b: Any) -> tuple[int, int, int, int]:
     if len(right) == 1:
         right = (*right, 1)
     return prod(left[:-2]), left[-2], left[-1], right[-1]
-
-
-def _extent(tensor: Any) -> int:
-    """Numbers of the memory behind a tensor."""
-    return int(tensor.untyped_storage().nbytes() // tensor.element_size())
 
 
 def _contracts(kernel: Kernel) -> bool:

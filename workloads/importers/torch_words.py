@@ -27,7 +27,8 @@ KNOWN: Final = frozenset(
     zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full eye linspace scalar_tensor fill zero
     rand randn randint rand_like randn_like bernoulli multinomial uniform normal exponential native_dropout glu prelu
     _prelu_kernel rrelu_with_noise diff trace unique_consecutive view_as_complex complex polar _local_response_norm
-    affine_grid_generator one_hot random randperm _foreach_add take log_sigmoid_forward
+    affine_grid_generator one_hot random randperm _foreach_add take log_sigmoid_forward floor_divide
+    cumulative_trapezoid argsort histc softplus
     """.split()
 )
 
