@@ -64,7 +64,7 @@ def kind_of_run(workload: Workload) -> str:
     """The kind of run that errors are pooled over: "cnn", "llm" (causal transformers), "bert" (others) or "other"."""
     if workload.family == "transformer":
         return "llm" if workload.causal else "bert"
-    return "cnn" if workload.family == "convnet" else "other"
+    return "cnn" if workload.family in ("convnet", "detector") else "other"
 
 
 def usual_stack(kind: str, architecture: str) -> str:

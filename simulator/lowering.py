@@ -68,6 +68,7 @@ class Lowered:
     parameters: Floats
     shared_parameters: Floats
     spread_parameters: Floats
+    routed: NDArray[np.bool_]
     expert_calls: Ints
     expert_byte: Floats
     hybrid_byte: Floats
@@ -139,6 +140,7 @@ _PER_BLOCK: Final = (
     "parameters",
     "shared_parameters",
     "spread_parameters",
+    "routed",
     "expert_calls",
     "expert_byte",
     "hybrid_byte",

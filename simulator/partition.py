@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwmodels.chip import Chip
 from workloads.op import TENSOR_SPLITS, Op
@@ -57,6 +58,11 @@ def lower_ops(
     return rows.table()
 
 
+def _runs_forward_only(op: Op) -> bool:
+    """Whether nothing in or before an op learns, so that it has no backward pass."""
+    return not (op.trainable or op.input_needs_gradient)
+
+
 def _gemm(rows: Rows, block: int, op: Op, *, dense: bool) -> None:
     s = rows.shapes
     hybrid = s.hybrid if dense else 1.0
@@ -75,6 +81,8 @@ def _gemm(rows: Rows, block: int, op: Op, *, dense: bool) -> None:
     k = op.k / (tensor if op.split == "row" else 1.0)
     gradient_byte = 2.0 * rows.recipe.gradient_byte * k * n * batch if op.parameters else 0.0
     rows.product(block=block, phase=FORWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=n, k=k)
+    if _runs_forward_only(op):
+        return
     rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=k, k=n)
     if not op.parameters or (op.trainable and not rows.frozen):
         # Of a product of two activations this is the gradient of the other one, which waits for nobody.
@@ -182,14 +190,17 @@ def kept_share(op: Op, shapes: Shapes) -> Floats:
 def _vector(rows: Rows, block: int, op: Op) -> None:
     element = 4.0 if rows.stack.vector_fp32 else rows.recipe.storage_byte
     share = vector_share(op, rows.shapes) * rows.shapes.micro_batch * element
+    launches = op.launches + (np.maximum(rows.shapes.micro_batch, 1.0) - 1.0) * op.sample_launches
     rows.add(
         block=block, phase=FORWARD, kind=VECTOR, rate=1, flop=0.0,
-        byte=share * (op.read_elements + op.write_elements), launches=float(op.launches),
+        byte=share * (op.read_elements + op.write_elements), launches=launches,
     )  # fmt: skip
+    if _runs_forward_only(op):
+        return
     parameter_byte = _table_update_byte(rows, op)
     rows.add(
         block=block, phase=BACKWARD, kind=VECTOR, rate=1, flop=0.0,
-        byte=share * (op.read_elements + 2.0 * op.write_elements) + parameter_byte, launches=float(op.launches),
+        byte=share * (op.read_elements + 2.0 * op.write_elements) + parameter_byte, launches=launches,
     )  # fmt: skip
 
 
@@ -207,7 +218,8 @@ class BlockMessages:
     """What the blocks of a workload exchange and hold, per shape; arrays have shape (shapes, blocks).
 
     ``forward_calls`` counts the tensor-parallel all-reduces of a block's forward pass and ``forward_byte`` their
-    size each [B] (the mean where they differ); ``backward_*`` likewise. ``expert_calls`` all-to-alls of a block's
+    size each [B] (the mean where they differ); ``backward_*`` likewise. ``routed``: rows of the block choose among
+    experts. ``expert_calls`` all-to-alls of a block's
     forward pass (as many come back) carry ``expert_byte`` each from every rank. ``hybrid_byte``: what enters the dense
     layers of a block on all ranks that cut them. ``halo_calls`` exchanges of a block's forward pass between neighbours
     that share a sample carry ``halo_byte`` each. ``context_byte``: keys and values of the whole sample, ``query_byte``:
@@ -227,6 +239,7 @@ class BlockMessages:
     parameters: Floats
     shared_parameters: Floats
     spread_parameters: Floats
+    routed: NDArray[np.bool_]
     expert_calls: Ints
     expert_byte: Floats
     hybrid_byte: Floats
@@ -323,10 +336,11 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
     repeated = max(workload.layers, key=lambda layer: layer.repeat)
     handed = shapes.micro_batch * repeated.ops[-1].write_elements / shapes.cp
     boundary = recipe.storage_byte * handed / np.where(shapes.sequence_parallel, shapes.tp, 1.0)
+    routed = np.array([any(op.experts for op in layer.ops) for layer in workload.layers])
     return BlockMessages(
         forward_calls=forward_calls, forward_byte=forward_byte, backward_calls=backward_calls,
         backward_byte=backward_byte, parameters=parameters, shared_parameters=shared,
-        spread_parameters=spread_parameters, expert_calls=expert_calls, expert_byte=expert_byte,
+        spread_parameters=spread_parameters, routed=np.tile(routed, (count, 1)), expert_calls=expert_calls, expert_byte=expert_byte,
         hybrid_byte=hybrid_byte, halo_calls=halo_calls, halo_byte=halo_byte, boundary_byte=np.asarray(boundary),
         context_byte=np.where((shapes.cp > 1)[:, None], context_byte, 0.0),
         query_byte=np.where((shapes.cp > 1)[:, None], query_byte, 0.0), offloaded_byte=offloaded_byte,

@@ -123,12 +123,12 @@ class Rows:
 
     def add(
         self, *, block: int, phase: int, kind: int, rate: int, flop: Floats | float, byte: Floats | float,
-        launches: float,
+        launches: Floats | float,
     ) -> None:  # fmt: skip
         """One row: nominal work, traffic, and the kernels that the host issues."""
         ones = np.ones(len(self.shapes))
         if kind == VECTOR:
-            launches *= self.stack.vector_launch_share
+            launches = launches * self.stack.vector_launch_share
         for name, value in (("flop", flop), ("byte", byte), ("launches", launches)):
             self.columns[name].append(ones * value)
         for name, label in (("block", block), ("phase", phase), ("kind", kind), ("rate", rate)):

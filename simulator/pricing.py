@@ -259,16 +259,18 @@ def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats, Fl
 
     .. math:: t = d (1 + (h / d)^p)^{1/p}
 
-    with device time d, host time h and the sharpness p.
+    with device time d, host time h and the sharpness p. Software that reads on the host how many rows each expert gets
+    waits for the device in every routed block, so that there the host's time comes on top.
     """
     device, host = block_seconds(lowered.table, rates, lowered.shape_context, lowered.repeats.shape[1])
     stretched: dict[int, Floats] = {}
+    waits = np.array([c.stack.routing_waits for c in lowered.contexts])[lowered.shape_context][:, None] & lowered.routed
     for phases in ((FORWARD,), (BACKWARD, WEIGHTS), (REPLAY,)):
         busy = sum(np.sum(device[phase] * lowered.repeats, axis=1) for phase in phases)
         issue = sum(np.sum(host[phase] * lowered.repeats, axis=1) for phase in phases)
         stretch = (1.0 + (issue / np.maximum(busy, 1e-12)) ** HOST_SHARPNESS) ** (1.0 / HOST_SHARPNESS)
         for phase in phases:
-            stretched[phase] = device[phase] * stretch[:, None]
+            stretched[phase] = device[phase] * stretch[:, None] + np.where(waits, host[phase], 0.0)
     return stretched[FORWARD], stretched[BACKWARD], stretched[REPLAY], stretched[WEIGHTS]
 
 

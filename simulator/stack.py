@@ -46,6 +46,7 @@ class Stack:
     [B].
     ``tensor_overlap``: tensor-parallel exchanges are cut into pieces that hide under the neighbouring product.
     ``send_overlap``: activations between pipeline stages move while the stage computes.
+    ``routing_waits``: the host reads how many rows each expert gets before it issues their products.
     ``vector_fp32``: element-wise work stays in fp32 under mixed precision. ``mean_length_share``: mean over nominal
     length of sequences of 512 tokens and more, where padding is dropped or lengths are binned.
     ``fp32_is_tf32``: products written as fp32 run in tf32 where the chip has it. ``pipelined_call_host_s``: host time
@@ -89,6 +90,7 @@ class Stack:
     tensor_overlap: bool = False
     send_overlap: bool = False
     fp32_is_tf32: bool = False
+    routing_waits: bool = True
     vector_fp32: bool = False
     mean_length_share: float = 1.0
     pipelined_call_host_s: float = 0.0

@@ -69,10 +69,8 @@ def mini_dalle(
 
     # Means over all positions: text attends to text, a pixel to text and a row or column.
     axial = round((text_len * text_len + side**2 * (text_len + 1 + side)) / positions)
-    blocks = [Layer(name="axial block", kind="block", ops=block(axial), repeat=layers - full_layers)]
-    if full_layers == layers:
-        blocks = []
-    blocks.append(Layer(name="full block", kind="block", ops=block(positions), repeat=full_layers))
+    runs = (("axial block", axial, layers - full_layers), ("full block", positions, full_layers))
+    blocks = [Layer(name=name, kind="block", ops=block(keys), repeat=count) for name, keys, count in runs if count]
     elements = positions * hidden
     table = embedding(name="words and codes", rows=words + codes, width=hidden, tokens=positions)
     return Workload(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
-from workloads.efficientnet import rounded
+from workloads.efficientnet import efficientnet, rounded
 from workloads.image_ops import image_tensor, image_workload
 from workloads.mobile_blocks import MobileBlock, MobileOps, classifier, lay_out
 from workloads.op import WorkloadError
+from workloads.prediction_ops import frozen
 from workloads.workload import Workload
 
 #: MobileNet: channels and stride of each pair of a depth-wise and a 1 x 1 convolution (Howard et al. 2017,
@@ -64,6 +66,30 @@ GPUNETS: Final[Mapping[int, tuple[int, int, int, tuple[tuple[int, int, int, int,
         ),
     ),
 }  # fmt: skip
+#: Distilled GPUNets: side of the image, channels of the stem, its 3 x 3 convolutions, teacher (a size of EfficientNet),
+#: and blocks of kernel, expansion, channels, stride (configs/batch1/GV100/{1.25ms-D,2.25ms-D}.json @68c33b3f).
+DISTILLED: Final[Mapping[str, tuple[int, int, int, str, tuple[tuple[int, int, int, int], ...]]]] = {
+    "d1": (
+        456, 33, 0, "b5",
+        (
+            (3, 1, 33, 1), (3, 3, 44, 2), (5, 4, 44, 1), (3, 3, 44, 1), (5, 4, 67, 2), (5, 4, 67, 1), (3, 6, 67, 1),
+            (5, 3, 67, 1), (7, 6, 134, 2), (5, 6, 134, 1), (3, 3, 134, 1), (5, 4, 134, 1), (3, 6, 190, 1),
+            (5, 6, 190, 1), (7, 6, 190, 1), (3, 4, 190, 1), (3, 6, 268, 2), (3, 6, 268, 1), (5, 6, 268, 1),
+            *(((3, 3, 268, 1),) * 3),
+        ),
+    ),
+    "d2": (
+        528, 48, 2, "b6",
+        (
+            (3, 1, 48, 1), (3, 3, 64, 2), (5, 4, 64, 1), (3, 3, 64, 1), (5, 4, 96, 2), (5, 4, 96, 1), (3, 6, 96, 1),
+            (5, 3, 96, 1), (7, 6, 192, 2), (5, 6, 192, 1), (3, 3, 192, 1), (5, 4, 192, 1), (5, 4, 192, 1),
+            (3, 6, 272, 1), (5, 6, 272, 1), (7, 6, 272, 1), (5, 6, 272, 1), (3, 4, 272, 1), (3, 6, 384, 2),
+            (3, 6, 384, 1), (5, 6, 384, 1), *(((3, 3, 384, 1),) * 4),
+        ),
+    ),
+}  # fmt: skip
+#: Channels of the last two 1 x 1 convolutions of a distilled GPUNet, before and after the mean over the image.
+DISTILLED_WIDTHS: Final = (1152, 1984)
 
 
 def mobilenet(*, image_size: int = 224, num_classes: int = 1000) -> Workload:
@@ -209,8 +235,61 @@ def gpunet(*, version: str = "0", image_size: int = 0, num_classes: int = 1000) 
     )  # fmt: skip
 
 
+def gpunet_distilled(
+    *, version: str = "d1", teacher: bool = True, image_size: int = 0, num_classes: int = 1000
+) -> Workload:
+    """A GPUNet that learns from a frozen EfficientNet, which runs forward on the same images [1]_.
+
+    10,589,859 and 19,036,728 parameters learn; the teacher's 30.4 and 43.0 million are counted besides.
+
+    Raises
+    ------
+    WorkloadError
+        For another version than d1, d2.
+
+    References
+    ----------
+    .. [1] Wang et al., GPUNet: Searching the Deployable Convolution Neural Networks for GPUs, 2022, arXiv:2205.00841;
+       NVIDIA/DeepLearningExamples PyTorch/Classification/GPUNet
+    """
+    if version not in DISTILLED:
+        raise WorkloadError(f"gpunet_distilled: version is '{version}'. Legal: {', '.join(DISTILLED)}.")
+    side, width, convs, size, shapes = DISTILLED[version]
+    image_size = image_size or side
+    ops = MobileOps()
+    x = ops.unit(image_tensor(image_size), width, 3, stride=2)
+    for _ in range(convs):
+        x = ops.unit(x, width, 3)
+    layers = [ops.layer("stem", "conv")]
+    blocks: list[MobileBlock] = []
+    before = width
+    for kernel, ratio, channels, stride in shapes:
+        block = MobileBlock(
+            kernel=kernel, inner=before * ratio, width=channels, stride=stride, activation="relu", always_expands=True
+        )
+        blocks.append(block)
+        before = channels
+    x, laid = lay_out(x, blocks)
+    ops = MobileOps()
+    last, features = DISTILLED_WIDTHS
+    x = ops.pool_to(ops.unit(x, last, 1), 1)
+    classifier(ops, ops.relu(ops.conv(x, features, 1)), num_classes)
+    if teacher:
+        network = efficientnet(size=size, image_size=image_size, num_classes=num_classes, drop_path=False)
+        layers = [
+            *(replace(x, name=f"teacher {x.name}", kind="conv", ops=tuple(map(frozen, x.ops))) for x in network.layers),
+            *layers,
+        ]
+    return image_workload(
+        f"gpunet-{version}", [*layers, *laid, ops.layer("head", "head")], image_size=image_size,
+        num_classes=num_classes, source="arXiv:2205.00841; NVIDIA/DeepLearningExamples PyTorch/Classification/GPUNet",
+        teacher=teacher,
+    )  # fmt: skip
+
+
 NETWORKS: Final[Mapping[str, Callable[..., Workload]]] = {
     "gpunet": gpunet,
+    "gpunet_distilled": gpunet_distilled,
     "mobilenet": mobilenet,
     "mobilenet_v2": mobilenet_v2,
     "mobilenet_v3": mobilenet_v3,

@@ -34,10 +34,14 @@ class CellOps(PredictionOps):
     def halve(self, x: Tensor, width: int) -> Tensor:
         """Two paths of every second pixel, one shifted by a pixel, each with a 1 x 1 convolution; joined and normed."""
         x = self.relu(x)
-        first = self.conv(self.average_pool(x, 1, stride=2), width // 2, 1)
+        pooled = self.average_pool(x, 1, stride=2)
+        first = self.conv(pooled, width // 2, 1)
         shifted = Tensor(x.channels, (x.hw[0] - 1, x.hw[1] - 1))
         self.pass_over("shift", shifted, reads=shifted.elements)
-        second = self.conv(self.average_pool(shifted, 1, stride=2, ceil=True), width // 2, 1)
+        # The last window may hang over the edge, as PyTorch of then allowed: both paths have the same size.
+        other = Tensor(pooled.channels, pooled.hw)
+        self.pass_over("average-pool", other, reads=shifted.elements, saved=shifted.keep())
+        second = self.conv(other, width // 2, 1)
         return self.batch_norm(self.concatenate(first, second))
 
     def smooth(self, x: Tensor, *, stride: int = 1) -> Tensor:

@@ -90,8 +90,9 @@ class Op:
         Size of the score matrix, heads x queries x keys: what unfused attention reads and writes on every pass.
     split
         How tensor parallelism splits the op; the table at the head of this module.
-    launches
-        Kernels an eager framework launches for it in the forward pass.
+    launches, sample_launches
+        Kernels an eager framework launches for it in the forward pass; those of them that it launches for every sample
+        of a batch anew.
     trainable
         Whether the parameters get a gradient.
 
@@ -137,6 +138,7 @@ class Op:
     softmax_elements: int = 0
     split: str = "none"
     launches: int = 1
+    sample_launches: int = 0
     trainable: bool = True
 
     def __post_init__(self) -> None:
@@ -444,6 +446,7 @@ def vector(
     parameters: int = 0,
     split: str = "none",
     launches: int = 1,
+    sample_launches: int = 0,
 ) -> Op:
     """An element-wise, normalising, pooling or loss kernel: memory traffic and no counted FLOPs."""
     return Op(
@@ -455,6 +458,7 @@ def vector(
         saved_elements=saved_elements,
         split=split,
         launches=launches,
+        sample_launches=sample_launches,
     )
 
 

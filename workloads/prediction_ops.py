@@ -145,9 +145,15 @@ class PredictionOps(ImageOps):
             )
         )  # fmt: skip
 
-    def select(self, name: str, *, reads: int, writes: int, launches: int) -> None:
-        """A data-dependent op without a gradient: matching, sorting, suppression, sampling."""
-        op = vector(name=name, read_elements=reads, write_elements=writes, launches=launches)
+    def select(self, name: str, *, reads: int, writes: int, launches: int, sample_launches: int = 0) -> None:
+        """A data-dependent op without a gradient: matching, sorting, suppression, sampling.
+
+        ``launches`` serve a whole batch, ``sample_launches`` one image each.
+        """
+        op = vector(
+            name=name, read_elements=reads, write_elements=writes, launches=launches + sample_launches,
+            sample_launches=sample_launches,
+        )  # fmt: skip
         self.ops.append(replace(op, trainable=False, input_needs_gradient=False))
 
     @contextmanager

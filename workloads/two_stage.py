@@ -9,6 +9,7 @@ does on the host.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from workloads.image_ops import Tensor, image_workload
@@ -83,7 +84,7 @@ def mask_rcnn_r50_fpn(
         mask_proposals=mask_proposals,
         launches_per_image=sum(IMAGE_LAUNCHES.values()),
     )
-    return workload
+    return replace(workload, family="detector")
 
 
 def _coarsest(x: Tensor) -> Tensor:
@@ -108,10 +109,13 @@ def _proposals(levels: list[Tensor]) -> tuple[list[Layer], int]:
     pairs = len(levels) * BEFORE_SUPPRESSION**2 // 64
     ops.select(
         "choose proposals", reads=24 * anchors + 16 * kept + pairs, writes=20 * anchors + 16 * kept + pairs,
-        launches=12 * len(levels) + IMAGE_LAUNCHES["suppression"],
+        launches=12 * len(levels), sample_launches=IMAGE_LAUNCHES["suppression"],
     )  # fmt: skip
     overlaps = anchors * OBJECTS_PER_IMAGE
-    ops.select("match anchors", reads=20 * overlaps, writes=12 * overlaps, launches=20 + IMAGE_LAUNCHES["first stage"])
+    ops.select(
+        "match anchors", reads=20 * overlaps, writes=12 * overlaps, launches=20,
+        sample_launches=IMAGE_LAUNCHES["first stage"],
+    )  # fmt: skip
     # Scores and offsets of all anchors are gathered in fp32; the loss is of 256 of them.
     ops.loss("proposal loss", reads=10 * anchors, writes=10 * anchors, saved=0.0, launches=4 * len(levels) + 12)
     layers.append(ops.layer("proposals", "head"))
@@ -131,7 +135,10 @@ def _aligned(ops: PredictionOps, read_once: int, proposals: int, side: int) -> i
 def _boxes(read_once: int, num_classes: int, proposals: int) -> Layer:
     ops = PredictionOps()
     pairs = proposals * 4 * OBJECTS_PER_IMAGE
-    ops.select("sample proposals", reads=20 * pairs, writes=12 * pairs, launches=20 + IMAGE_LAUNCHES["second stage"])
+    ops.select(
+        "sample proposals", reads=20 * pairs, writes=12 * pairs, launches=20,
+        sample_launches=IMAGE_LAUNCHES["second stage"],
+    )  # fmt: skip
     aligned = _aligned(ops, read_once, proposals, 7)
     width = 1024
     ops.rows("dense", proposals, width, aligned // proposals, saved=float(aligned))

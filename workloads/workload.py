@@ -12,7 +12,7 @@ from workloads.op import TENSOR_SPLITS, WorkloadError
 Hyper = int | float | str | bool
 
 #: Kinds of networks; a word for reports and for pooling errors, never a switch of behaviour.
-FAMILIES = ("convnet", "transformer", "recurrent", "recommender", "scientific", "generative")
+FAMILIES = ("convnet", "detector", "transformer", "recurrent", "recommender", "scientific", "generative")
 #: What one sample is: an image or a volume has no tokens, a record is one row of a table.
 SAMPLES = ("image", "volume", "sequence", "utterance", "record")
 

@@ -32,7 +32,7 @@ from .cells import Unsupported as Unsupported
 from .cells import count, number
 from .conventions import convention_of, flop_per_sample
 from .machines import cluster_for, server_for
-from .samples import are_unjoined, workload_of
+from .samples import DEFAULT_BATCHES, are_unjoined, default_of, workload_of
 from .software import optimizer_of, precision_of, recipe_of, stack_of
 
 #: Configuration columns that a prediction may look at; nothing else of a row is read.
@@ -56,6 +56,7 @@ _SHARDING: Final[Mapping[str, str]] = {
     "none": "none", "zero1": "zero1", "zero2": "zero2", "zero3": "zero3", "fsdp": "zero3", "hsdp": "zero3",
     "fsdp_shard_grad_op": "zero2",
 }  # fmt: skip
+_ZERO_BUBBLE: Final[Mapping[str, str]] = {"ZB-1p": "zb1p", "ZB-2p": "zb2p", "ZB-V": "zbv", "DualPipe": "dualpipe"}
 _RECOMPUTE: Final[Mapping[str, str]] = {"none": "none", "selective": "selective", "full": "full"}
 
 
@@ -230,8 +231,10 @@ def _parallelism(
         assumed.append(f"{virtual} virtual stages")
     if pp == 1 or virtual * pp > blocks + 2:
         virtual = 1
-    schedule = "1f1b"
-    if "gpipe" in config["schedule"].lower():
+    schedule, zero_bubble = "1f1b", _ZERO_BUBBLE.get(config["schedule"], "")
+    if zero_bubble and pp > 1:
+        schedule, virtual = zero_bubble, 2 if zero_bubble == "zbv" else 1
+    elif "gpipe" in config["schedule"].lower():
         schedule = "gpipe"
     elif virtual > 1 and micro_batches % pp == 0:
         schedule = "interleaved"
@@ -239,8 +242,6 @@ def _parallelism(
         if virtual > 1:
             assumed.append("1F1B: the micro-batches are no multiple of the stages")
         virtual = 1
-    if config["schedule"].startswith("ZB"):
-        assumed.append("zero-bubble schedule priced as 1F1B")
     stated_sharding = _SHARDING.get(config["sharding"], "")
     sharding = stated_sharding or (stack.sharding if workload.causal else "none")
     recompute = _RECOMPUTE.get(config["recompute"], "")
@@ -277,6 +278,8 @@ def _batches(
 ) -> tuple[float, int]:
     """Samples of one step and of one micro-batch."""
     total, micro = count(config, "global_batch"), count(config, "micro_batch")
+    if not total and not micro and (total := default_of(DEFAULT_BATCHES, config)):
+        assumed.append(f"the program's default batch, {total}")
     if config["metric"] == "step_time_s" and not total and not micro and not stack.assumed_batch_tokens:
         raise Unsupported("a step time whose batch is not stated")
     accumulation = count(config, "accumulation")

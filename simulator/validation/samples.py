@@ -22,7 +22,17 @@ ENTRIES: Final = (
     ("", r"^(ELECTRA-base)$", "^sft$", r"\1 (SQuAD)"),
     ("", r"^(BART-large)$", "^sft$", r"\1 (summaries)"),
     ("Gaudi", r"^Transformer$", "", "Transformer-big"),
+    ("MLPerf", r"^DLRM$", "", "dlrm-mlperf"),
 )
+
+#: (source, model) -> the program's own global batch, where a row states none.
+DEFAULT_BATCHES: Final = (
+    ("DeepLearningExamples", "^SIM$", 131_072),
+    ("DeepLearningExamples", r"^NCF", 1_048_576),
+    ("Megatron-LM", r"^Qwen3\.5 truncated", 32),
+)
+#: (source, model) -> the sequence length of the program's own configuration, where a row states none.
+DEFAULT_LENGTHS: Final = (("Megatron-LM", r"^Qwen3\.5 truncated", 1024),)
 
 #: Sources whose replicas were started apart and never exchange a gradient, by (source, model).
 UNJOINED: Final = (("lambdal", "^Transformer-XL"),)
@@ -38,6 +48,12 @@ def entry_of(config: Mapping[str, str]) -> str:
     if not name:
         raise Unsupported(f"model {config['model']!r} is not in the catalogue")
     return name
+
+
+def default_of(table: tuple[tuple[str, str, int], ...], config: Mapping[str, str]) -> int:
+    """What a table of defaults has for a row; 0 where it has nothing."""
+    found = (value for s, m, value in table if re.search(s, config["source"]) and re.search(m, config["model"]))
+    return next(found, 0)
 
 
 def are_unjoined(config: Mapping[str, str]) -> bool:
@@ -75,6 +91,7 @@ def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tu
     length = count(config, "seq_len")
     if entry is not None and entry.family == "bert" and "task" not in entry.printed:
         return _bert_length(base, length, config, assumed), 0
+    length = length or default_of(DEFAULT_LENGTHS, config)
     if not length:
         length = base.tokens_per_sample
         assumed.append(f"sequence length {length}")

@@ -124,11 +124,11 @@ MISTAKES = [
     # pins
     ("strategy", "tp", "0", ["is 0", "whole number from 1"]),
     ("strategy", "tp", "true", ["is true", "whole number"]),
-    ("strategy", "tp", "7", ["does not divide the 96 heads", "legal: 1, 2, 3, 4"]),
-    ("strategy", "pp", "3", ["tp x pp = 24", "divisor of 1024"]),
-    ("strategy", "pp", "128", ["legal: at most the 96 blocks"]),
-    ("strategy", "dp", "1024", ["does not divide the global batch", "divisor of 1536"]),
-    ("strategy", "micro_batch", "7", ["does not divide the global batch", "divisor of 1536"]),
+    ("strategy", "tp", "7", ["tp=7 leaves 5 of 96 heads over", "(rule tensor:", "legal: tp 1, 2, 4, 8", "Nearest: tp=8."]),
+    ("strategy", "pp", "3", ["tp x pp = 24", "the job has 1024 chips", "legal: pp 1, 2, 4", "Nearest: tp=8 pp=4."]),
+    ("strategy", "pp", "128", ["pp=128 exceeds 96 blocks", "Nearest: tp=8 pp=32."]),
+    ("strategy", "dp", "1024", ["dp=1024 leaves 512 of 1536 samples over", "legal: dp 1, 2, 4"]),
+    ("strategy", "micro_batch", "7", ["micro_batch=7 leaves 3 of 1536 samples over", "Nearest: tp=8 micro_batch=6."]),
     ("strategy", "schedule", '"1F1B"', ["legal: gpipe, 1f1b, interleaved", "Did you mean '1f1b'"]),
     ("strategy", "recompute", '"selectiv"', ["legal: none, selective, full", "Did you mean 'selective'"]),
     ("strategy", "recompute", "true", ["is true", "legal: none, selective, full"]),
@@ -160,10 +160,10 @@ def test_a_mistake_is_named_with_file_line_key_and_what_is_legal(file, table, ke
 
 PAIRS = [
     ({"virtual_stages": "2", "pp": "1"}, "virtual_stages", ["with pp = 1"]),
-    ({"virtual_stages": "2", "schedule": '"1f1b"'}, "schedule", ["legal: interleaved"]),
-    ({"tp": "1", "sequence_parallel": "true"}, "sequence_parallel", ["tp above 1"]),
-    ({"sharding": '"zero3"', "pp": "2"}, "sharding", ["or pp = 1"]),
-    ({"tp": "8", "pp": "8", "dp": "8", "cp": "1"}, "dp", ["= 512", "exactly 1024"]),
+    ({"virtual_stages": "2", "schedule": '"1f1b"'}, "virtual_stages", ["legal: virtual_stages 1, or schedule interleaved"]),
+    ({"tp": "1", "sequence_parallel": "true"}, "sequence_parallel", ["tp above 1", "legal: sequence_parallel false, or tp 2"]),
+    ({"sharding": '"zero3"', "pp": "2"}, "sharding", ["go without a pipeline", "legal: sharding none, zero1, or pp 1."]),
+    ({"tp": "8", "pp": "8", "dp": "8", "cp": "1"}, "dp", ["= 512", "the job has 1024 chips", "legal: dp 16, or cp 2"]),
     ({"dp": "16", "micro_batch": "128"}, "micro_batch", ["dp x micro_batch = 2048"]),
 ]
 
@@ -197,8 +197,8 @@ def test_what_an_image_network_cannot_do_is_refused(file, changes, key, words):
 def test_an_image_network_is_only_cut_by_data(file):
     problems = problems_of(file, text_of(IMAGES, {"tp": "8"}))
     assert len(problems) == 1
-    assert "strategy.tp: is 8" in problems[0]
-    assert problems[0].endswith("legal: 1.")
+    assert "strategy.tp: tp=8, but no product of resnet50-v1.5 is split" in problems[0]
+    assert problems[0].endswith("legal: tp 1. Nearest: tp=1.")
 
 
 def test_epochs_of_sequences_need_the_size_of_the_data():

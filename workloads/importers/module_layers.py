@@ -1,4 +1,4 @@
-"""Ops of a traced network with the modules they stand in -> layers: repeated modules folded, the rest cut at products."""
+"""Ops and the modules they stand in -> layers: repeated modules folded, the rest cut at products."""
 
 from __future__ import annotations
 

@@ -193,7 +193,10 @@ class Laying:
     def _look_up(self, kernel: Kernel) -> None:
         table, ids = kernel.tensors[:2]
         rows, width = table.shape
-        op = embedding(name=kernel.word.strip("_"), rows=rows, width=width, tokens=self.share(ids.numel(), "look-ups"), split="none")
+        # Ids that no input reaches (positions) are looked up once for all samples.
+        fixed = storage(ids) in self.constant
+        tokens = -(-ids.numel() // self.samples) if fixed else self.share(ids.numel(), "the number of look-ups")
+        op = embedding(name=kernel.word.strip("_"), rows=rows, width=width, tokens=tokens, split="none")
         out = self.elements(kernel.outputs[:1])
         self.add(replace(op, parameters=self.claim(table), write_elements=out, trainable=self.learns(table)))
 
@@ -218,10 +221,11 @@ class Laying:
                 n = self.share(n, "the columns of a product")
             else:
                 batch = self.share(batch, f"the batch of a product [{batch}, {m}, {k}] x [{k}, {n}]")
+        right = 0 if weight is not None else k * n * batch
         self.add(
             Op(
                 name=kernel.word, kind="gemm", m=m, n=n, k=k, batch=batch, parameters=self.claim(weight, bias),
-                forward_flop=2 * m * n * k * batch, read_elements=m * k * batch + (0 if weight is not None else k * n * batch),
+                forward_flop=2 * m * n * k * batch, read_elements=m * k * batch + right,
                 write_elements=m * n * batch, trainable=weight is None or self.learns(weight),
                 input_needs_gradient=any(t.requires_grad for t in (a, b) if not self.is_parameter(t)),
             )

@@ -63,7 +63,9 @@ def _attention(laying: Laying, given: Mapping[str, Any], out: Outputs) -> None:
 def _recurrent(cell: str) -> Call:
     def lay(laying: Laying, given: Mapping[str, Any], out: Outputs) -> None:
         if "input" not in given or "params" not in given:
-            raise WorkloadError(f"{laying.place}: recurrent layers of packed sequences are not known; pass padded ones.")
+            raise WorkloadError(
+                f"{laying.place}: recurrent layers of packed sequences are not known; pass padded ones."
+            )
         x, params = given["input"], list(given["params"])
         directions, count = 2 if given["bidirectional"] else 1, int(given["num_layers"])
         of_one = len(params) // (directions * count)

@@ -7,8 +7,7 @@ from typing import Final
 
 #: Kernels that are neither element-wise (PyTorch tags those) nor products: norms, reductions, pools, losses, copies,
 #: look-ups. Trailing underscores (in place) are left out.
-KNOWN: Final = frozenset(
-    """
+_WORDS: Final = """
     native_layer_norm native_group_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_functional
     _batch_norm_with_update cudnn_batch_norm _fused_rms_norm renorm _weight_norm_interface _softmax _log_softmax
     _safe_softmax logsumexp sum mean amax amin max min argmax argmin aminmax var std var_mean std_mean prod norm
@@ -29,8 +28,8 @@ KNOWN: Final = frozenset(
     _prelu_kernel rrelu_with_noise diff trace unique_consecutive view_as_complex complex polar _local_response_norm
     affine_grid_generator one_hot random randperm _foreach_add take log_sigmoid_forward floor_divide
     cumulative_trapezoid argsort histc softplus
-    """.split()
-)
+"""
+KNOWN: Final = frozenset(_WORDS.split())
 
 #: Kernels that only allocate.
 ALLOCATIONS: Final = frozenset(("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize"))
