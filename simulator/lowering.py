@@ -15,7 +15,7 @@ G      blocks of the workload, in forward order (padded with empty ones)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 import numpy as np
@@ -101,6 +101,7 @@ class Lowered:
     frozen: NDArray[np.bool_]
     role_stages: Ints  # (S, R)
     repeat: Ints  # (S, R, G)
+    stage_layers: Mapping[int, Ints] = field(default_factory=dict)  # strategy -> (p, G) or (p, v, G), where told
 
     @property
     def strategies(self) -> int:
@@ -252,7 +253,8 @@ def join(parts: Sequence[Lowered]) -> Lowered:
     contexts: list[Context] = []
     tables: list[OpTable] = []
     collected: dict[str, list[NDArray[np.generic]]] = {f.name: [] for f in fields(Lowered)}
-    shapes = 0
+    stage_layers: dict[int, Ints] = {}
+    shapes = strategies = 0
     for part in parts:
         pad = blocks - part.repeats.shape[1]
         columns = {f.name: getattr(part.table, f.name) for f in fields(OpTable)}
@@ -260,7 +262,7 @@ def join(parts: Sequence[Lowered]) -> Lowered:
         tables.append(OpTable(**columns))
         for f in fields(Lowered):
             value = getattr(part, f.name)
-            if f.name in ("contexts", "block_names", "table"):
+            if f.name in ("contexts", "block_names", "table", "stage_layers"):
                 continue
             if f.name in _PER_BLOCK:
                 value = np.pad(value, ((0, 0), (0, pad)))
@@ -271,8 +273,13 @@ def join(parts: Sequence[Lowered]) -> Lowered:
             elif f.name == "shape":
                 value = value + shapes
             collected[f.name].append(value)
+        for index, layers in part.stage_layers.items():
+            stage_layers[strategies + index] = np.pad(layers, [*[(0, 0)] * (layers.ndim - 1), (0, pad)])
+        strategies += part.strategies
         contexts += part.contexts
         shapes += len(part.shape_context)
     arrays = {name: np.concatenate(values) for name, values in collected.items() if values}
     longest = max(parts, key=lambda part: len(part.block_names)).block_names
-    return Lowered(contexts=tuple(contexts), block_names=longest, table=concatenate(tables), **arrays)
+    return Lowered(
+        contexts=tuple(contexts), block_names=longest, table=concatenate(tables), stage_layers=stage_layers, **arrays
+    )

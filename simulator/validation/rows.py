@@ -183,7 +183,18 @@ def _on_tiles(
         held_byte = 2.0 * workload.parameters / (max(stages, 1) * (count(config, "tp") or 1))
         if held_byte > chip.memory_byte + (chip.far_memory_byte or 0.0):
             raise Unsupported(f"chip {chip.id} holds {chip.memory_byte:.2g} B; the parameters take {held_byte:.2g} B")
-        return {"pp": str(stages or ""), "recompute": config["recompute"] or ("full" if stages > 1 else "")}
+        found = {"pp": str(stages or ""), "recompute": config["recompute"] or ("full" if stages > 1 else "")}
+        replicas = max(chips // max(stages, 1), 1)
+        share = count(config, "global_batch") // replicas
+        if stages > 1 and share and not stated:
+            # A stage holds the inputs of its blocks for twice as many micro-batches as there are stages.
+            block = max(workload.layers, key=lambda layer: layer.repeat)
+            input_byte = 2.0 * block.ops[0].read_elements * block.repeat / stages
+            most = max(1, int(0.5 * chip.memory_byte / (2.0 * stages * input_byte)))
+            micro = next(b for b in range(min(share, most), 0, -1) if share % b == 0)
+            found["micro_batch"] = str(micro)
+            assumed.append(f"micro-batch {micro}: as many samples as keep half of the tiles' memory")
+        return found
     sample_byte = 2.0 * sum(layer.repeat * layer.saved_elements for layer in workload.layers)
     share = count(config, "global_batch") // max(chips, 1)
     if stated or not share:
