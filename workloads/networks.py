@@ -7,11 +7,9 @@ options. Nothing else can be called from a file.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Final, get_type_hints
 
 from workloads.workload import Workload
@@ -19,13 +17,14 @@ from workloads.workload import Workload
 Network = Callable[..., Workload]
 
 #: Modules of this package with a dictionary ``NETWORKS``.
-MODULES: Final = tuple(  # TEMPORARY while modules land
-    sorted(
-        p.stem
-        for p in Path(__file__).parent.glob("*.py")
-        if p.stem != "networks" and re.search(r"^NETWORKS\b", p.read_text(), re.MULTILINE)
-    )
-)
+MODULES: Final = (
+    "classic_convnets", "compressed_attention", "convnet", "dalle", "deeplab", "densenet", "detection",
+    "diffusion", "dlrm", "efficientdet", "efficientnet", "electra", "encoder_decoder", "equivariant",
+    "googlenet", "interest", "latent_attention", "linear_attention", "mixture", "mobile", "moflow", "nasnet",
+    "perceiver", "reading", "recommender", "recurrent", "reinforcement", "residual", "science_nets",
+    "segmentation", "speech", "state_space", "switch", "synthesis", "transformer_xl", "translation",
+    "two_stage", "vision_transformer", "volumes", "wan", "yolo",
+)  # fmt: skip
 
 #: Options that a question sets, not a data file.
 SIZES: Final = ("seq_len", "image_size")

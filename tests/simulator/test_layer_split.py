@@ -9,9 +9,20 @@ import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from simulator.layer_split import LayerSplit, balanced_split, given_cuts, split_at, split_of, stage_layers
+from simulator.events import simulate
+from simulator.layer_split import (
+    LayerSplit,
+    balanced_split,
+    given_cuts,
+    quick_split,
+    split_at,
+    split_of,
+    stage_layers,
+    strategy_stages,
+)
 from simulator.lowering import stage_repeats
 from simulator.stage_costs import crossing_elements, layer_repeats, layer_work_s
+from simulator.stepspec import BlockSpec, StageSpec, StepSpec
 from workloads import catalog
 
 #: A chip to weigh layers with: four fifths of an A100's products, its memory.
@@ -119,9 +130,8 @@ def test_equal_splits_are_told_apart_by_memory_then_by_evenness(seed: int) -> No
     rng = np.random.default_rng(seed)
     for _ in range(20):
         seconds, send, byte, kept = random_chain(rng, 8)
-        costs = {"kept_byte": kept, "send_s": send}
-        found = balanced_split(seconds, byte, 3, **costs)
-        every = [split_at(cut, seconds, byte, 3, **costs) for cut in all_cuts(8, 3)]
+        found = balanced_split(seconds, byte, 3, kept_byte=kept, send_s=send)
+        every = [split_at(cut, seconds, byte, 3, kept_byte=kept, send_s=send) for cut in all_cuts(8, 3)]
         best = min(rank(split) for split in every)
         assert rank(found) == pytest.approx(best)
 
@@ -154,6 +164,35 @@ def test_a_batch_of_strategies_is_each_of_them() -> None:
         one = balanced_split(seconds[row], byte[row], 5, kept_byte=byte[row] / 7, send_s=send[row], capacity_byte=3.0)
         assert (one.cut[0] == whole.cut[row]).all()
         assert one.fits[0] == whole.fits[row]
+
+
+@pytest.mark.parametrize("stages", [1, 2, 5, 16, 40])
+@pytest.mark.parametrize("send_s", [0.0, 0.25])
+def test_filling_finds_the_slowest_stage_that_the_table_finds(stages: int, send_s: float) -> None:
+    seconds = np.random.default_rng(stages).random((40, 40))
+    seconds[:20] = np.ceil(4 * seconds[:20])
+    quick = quick_split(seconds, stages, send_s=send_s)
+    exact = balanced_split(seconds, 0.0, stages, send_s=send_s)
+    assert (quick.slowest_s == exact.slowest_s).all()
+    assert (np.diff(quick.cut, axis=1) > 0).all()
+
+
+def test_filling_leaves_the_first_stage_least() -> None:
+    assert quick_split(np.ones(10), 4).cut.tolist() == [[0, 1, 4, 7, 10]]
+
+
+def test_strategies_get_their_own_stages() -> None:
+    workload = catalog.model("T5-11B")
+    seconds = layer_work_s(workload, **RATES)
+    pp, virtual = np.array([1, 4, 4, 4, 8]), np.array([1, 1, 2, 1, 1])
+    scaled = seconds * np.array([1.0, 2.0, 2.0, 2.0, 3.0])[:, None]
+    found = strategy_stages(workload, scaled, pp, virtual)
+    assert sorted(found) == [1, 2, 3, 4]
+    for index, held in found.items():
+        assert held.shape == (pp[index], virtual[index], len(workload.layers))
+        assert held.sum(axis=(0, 1)).tolist() == layer_repeats(workload).tolist()
+    assert (found[1] == found[3]).all()
+    assert (found[1] == split_of(workload, 4, seconds).stage_layers(workload)[0]).all()
 
 
 @pytest.mark.parametrize("chunks", [1, 3])
@@ -204,6 +243,36 @@ def test_every_network_is_cut_at_least_as_well_as_evenly(name: str) -> None:
         even = np.array([roles[0], *[roles[1]] * (stages - 2), roles[2]])
         if (even.sum(axis=0) == repeats).all():
             assert split.slowest_s[0] <= (even @ seconds).max() + ROUNDING_S * repeats.sum()
+
+
+def step_s(held: np.ndarray, seconds: np.ndarray, micro_batches: int) -> float:
+    """Step of a 1F1B pipeline by events; ``held`` (p, G) repeats by stage, a third of the time forward."""
+    ticks = np.rint(seconds * 1e12 / 3).astype(int).tolist()
+    blocks = [
+        tuple(
+            BlockSpec(name=f"layer {g}", repeat=int(many), forward_ps=ticks[g], backward_ps=2 * ticks[g])
+            for g, many in enumerate(stage)
+            if many
+        )
+        for stage in held
+    ]
+    stages = tuple(StageSpec(name=f"stage {i}", chunks=(chunk,)) for i, chunk in enumerate(blocks))
+    return simulate(StepSpec(stages=stages, micro_batches=micro_batches)).total_ps / 1e12
+
+
+@pytest.mark.parametrize(("name", "stages"), [("T5-11B", 4), ("resnet-152", 8), ("vgg-16", 4), ("Llama-3-8B", 8)])
+def test_the_step_of_a_balanced_pipeline_is_shorter_by_events(name: str, stages: int) -> None:
+    workload = catalog.model(name)
+    repeats, seconds = layer_repeats(workload), layer_work_s(workload, **RATES)
+    roles = stage_repeats(repeats, np.array([stages]))[0]
+    even = np.array([roles[0], *[roles[1]] * (stages - 2), roles[2]])
+    assert (even.sum(axis=0) == repeats).all()
+    split = split_of(workload, stages, seconds)
+    micro_batches = 32
+    before, after = (step_s(held, seconds, micro_batches) for held in (even, split.stage_layers(workload)[0, :, 0]))
+    gained = (even @ seconds).max() / split.slowest_s[0]
+    # All that the slowest stage gains, but for the ramps at either end.
+    assert gained * (1 - stages / micro_batches) < before / after < gained * 1.05
 
 
 @pytest.mark.parametrize(

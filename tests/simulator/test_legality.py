@@ -266,6 +266,15 @@ def test_a_strategy_that_is_legal_is_nearest_to_itself() -> None:
         assert nearest_legal(SMALL, {name: getattr(strategy, name) for name in COLUMNS}) == strategy
 
 
+def test_where_everything_is_wrong_something_near_is_found_all_the_same() -> None:
+    where = premise("gpt3-175b", 1024, 1536)
+    pins: Fields = {name: 10**8 for name in COLUMNS if COLUMNS[name] is None and name != "sequence_parallel"}
+    nearest = nearest_legal(where, pins)
+    assert nearest is not None
+    assert not broken_rules(where, {name: getattr(nearest, name) for name in COLUMNS})
+    assert list(problems_of_pins(where, as_pins(nearest, pins))) == []
+
+
 def test_a_batch_that_nobody_can_share_is_a_problem_of_the_batch() -> None:
     # 4,480 chips are 2^7 x 5 x 7; neither 5 nor 7 x 5 divide heads or stages, so that replicas come in fives or sevens.
     where = premise("gpt3-175b", 4480, 1536)

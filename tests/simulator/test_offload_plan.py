@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,9 @@ def test_vgg_16_of_256_images_in_twelve_gigabytes() -> None:
         (([1, 1], [1, 1], [4, 4], 1.0, 5.0), {"way": "marked", "marked": [False, True]}, "what is not moved stays"),
     ],
 )
-def test_bad_input_is_refused(arguments: tuple[float, ...], words: dict[str, object], message: str) -> None:
+def test_bad_input_is_refused(
+    arguments: tuple[list[int], list[int], list[int], float, float], words: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         plan_offload(*arguments, **words)
 

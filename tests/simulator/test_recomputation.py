@@ -46,7 +46,8 @@ def fastest_schedule(chain: Chain, limit: float, *, may_drop: bool) -> float | N
             return seconds
 
         def rest(layer: int, stored: frozenset[int] = stored, kept: frozenset[int] = kept) -> float:
-            return sum(inputs[x] for x in stored if x != layer) + sum(kept_byte[x] for x in kept if x != layer)
+            held = sum(inputs[x] for x in stored if x != layer) + sum(kept_byte[x] for x in kept if x != layer)
+            return float(held)
 
         following: list[tuple[float, State]] = []
         last = back - 1

@@ -325,13 +325,14 @@ class Bert(nn.Module):
     def __init__(self, shape: Shape, layers: int, vocab: int, predictions: int) -> None:
         super().__init__()
         h = shape.hidden
-        self.tables = nn.ModuleList((nn.Embedding(vocab, h), nn.Embedding(512, h), nn.Embedding(2, h)))
+        words = nn.Embedding(vocab, h)
+        self.tables = nn.ModuleList((words, nn.Embedding(512, h), nn.Embedding(2, h)))
         self.norm, self.drop = nn.LayerNorm(h), nn.Dropout(shape.dropout)
         self.blocks = nn.ModuleList(Block(shape, causal=False, post=True) for _ in range(layers))
         self.pooler, self.next = nn.Linear(h, h), nn.Linear(h, 2)
         self.transform, self.transform_norm = nn.Linear(h, h), nn.LayerNorm(h)
         self.head = nn.Linear(h, vocab)
-        self.head.weight = self.tables[0].weight
+        self.head.weight = words.weight
         self.predictions = predictions
 
     def forward(self, words: Any) -> Any:
