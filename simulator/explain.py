@@ -73,6 +73,18 @@ def nearest_fit(found: Search) -> str:
     return "No strategy matches what is pinned."
 
 
+def last_resort(job: Job, ranked: Sequence[RankedPlan]) -> str:
+    """That the best strategy pays for memory as one does only where nothing else fits; "" where it does not."""
+    if not ranked or {"offload", "recompute_every"} & {name for name, _ in job.query.fixed}:
+        return ""
+    best = ranked[0].parallelism
+    ways = [f"offload of the {best.offload}" if best.offload == "optimizer" else "offload of activations"]
+    ways = ways if best.offload != "none" else []
+    if best.recompute_every > 1:
+        ways.append(f"one kept input for {best.recompute_every} blocks")
+    return f"nothing fits without {' and '.join(ways)}; other strategies were not ranked" if ways else ""
+
+
 def assumptions(job: Job) -> Iterator[str]:
     yield from (f"model: {line}" for line in job.workload.assumed)
     if job.amount is not None and job.amount.assumed:
@@ -91,6 +103,8 @@ def warnings(job: Job, record: Record, known: KnownError | None, ranked: Sequenc
         yield f"0 measured rows for {chip.architecture} chips stand behind this prediction"
     if not any(key.split("/")[1] == silicon(chip) for key in load_kernels().record.measured):
         yield f"0 measured kernels of {chip.id}: its rates are those of its nearest kin, or assumed"
+    if resort := last_resort(job, ranked):
+        yield resort
     if known is None:
         yield "no interval: there is no record of errors for these constants and this kind of run"
     elif known.extrapolated:

@@ -15,7 +15,7 @@ G      blocks of the workload, in forward order (padded with empty ones)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
 
 from .cluster import Cluster
+from .distinct import distinct_rows
 from .kernels.optable import Floats, Ints, OpTable, concatenate
 from .parallelism import Parallelism, columns_of, whole_columns
 from .partition import BlockMessages, lower_messages, lower_ops
@@ -108,6 +109,11 @@ class Lowered:
         """Number of strategies."""
         return len(self.shape)
 
+    def take(self, rows: Ints) -> Lowered:
+        """Only the strategies in some rows; shapes stay."""
+        layers = {place: self.stage_layers[row] for place, row in enumerate(rows.tolist()) if row in self.stage_layers}
+        return replace(self, stage_layers=layers, **{name: getattr(self, name)[rows] for name in _PER_STRATEGY})
+
     @property
     def context(self) -> Ints:
         """Context of every strategy; shape (S,)."""
@@ -131,6 +137,8 @@ _COPIED: Final = (
     "tp", "pp", "dp", "cp", "ep", "etp", "hybrid", "micro_batches", "virtual_stages", "schedule", "recompute",
     "shard_ranks", "parameter_servers", "offload", "compression", "local_steps",
 )  # fmt: skip
+#: Fields of a `Lowered` with one row a strategy.
+_PER_STRATEGY: Final = (*_COPIED, "shape", "sharding", "gradient_mode", "frozen", "role_stages", "repeat")
 #: Columns that make a shape of the work.
 _SHAPE_KEY: Final = ("micro_batch", "tp", "cp", "ep", "etp", "hybrid", "context_exchange", "sequence_parallel")
 _PER_BLOCK: Final = (
@@ -167,8 +175,8 @@ def lower_columns(
     """`lower` for strategies that already stand in columns (a search makes them so)."""
     columns = whole_columns(columns)
     key = np.stack([columns[name] for name in _SHAPE_KEY], axis=1)
-    distinct, shape = np.unique(key, axis=0, return_inverse=True)
-    shape = shape.reshape(-1).astype(np.int64)
+    first, shape = distinct_rows(key.T)
+    distinct = key[first]
     key_column = dict(zip(_SHAPE_KEY, distinct.T, strict=True))
     exchange = key_column.pop("context_exchange")
     shapes = Shapes(

@@ -16,8 +16,7 @@ from typing import Any, Final
 from hwmodels.datafile import DataFileError, KeyPath, did_you_mean, dotted, read_toml
 
 from .errors import InputError
-from .stack import RECOMPUTE_MODES, SHARDING_MODES
-from .stepspec import SCHEDULES
+from .parallelism import COLUMNS
 
 #: How a key is called in messages: "job.toml:4: job.chips", "--chips".
 Place = Callable[[KeyPath], str]
@@ -55,16 +54,17 @@ class PlanQuery:
 
 @dataclass(frozen=True, kw_only=True)
 class _Field:
-    """One key: its kind of value, the largest legal one, legal words, what a reader may write."""
+    """One key: its kind of value, the smallest and largest legal one, legal words, what a reader may write."""
 
     kind: str
     most: float = 0.0
     words: tuple[str, ...] = ()
+    least: int = 1
 
     @property
     def legal(self) -> str:
         if self.kind == "count":
-            return f"a whole number from 1 to {self.most:,.0f}".replace(",", "_")
+            return f"a whole number from {self.least} to {self.most:,.0f}".replace(",", "_")
         if self.kind == "amount":
             return f"a number above 0, at most {self.most:.0e}".replace("e+", "e")
         if self.kind == "choice":
@@ -84,11 +84,12 @@ JOB: Final[Mapping[str, _Field]] = {
 }  # fmt: skip
 
 STRATEGY: Final[Mapping[str, _Field]] = {
-    **{key: _Field(kind="count", most=10**8) for key in ("tp", "pp", "dp", "cp", "ep", "etp", "micro_batch", "virtual_stages")},
-    "schedule": _Field(kind="choice", words=SCHEDULES),
-    "recompute": _Field(kind="choice", words=RECOMPUTE_MODES),
-    "sharding": _Field(kind="choice", words=SHARDING_MODES),
-    "sequence_parallel": _Field(kind="switch"),
+    name: _Field(kind="switch")
+    if name == "sequence_parallel"
+    else _Field(kind="count", most=10**8, least=0 if name in ("shard_ranks", "parameter_servers") else 1)
+    if words is None
+    else _Field(kind="choice", words=words)
+    for name, words in COLUMNS.items()
 }
 
 TABLES: Final[Mapping[str, Mapping[str, _Field]]] = {"job": JOB, "strategy": STRATEGY}
@@ -105,7 +106,16 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "pipeline_model_parallel_size": "pp", "pipeline_parallel_degree": "pp", "pipeline_parallel": "pp",
     "context_parallel_size": "cp", "context_parallel_degree": "cp", "context_parallel": "cp",
     "expert_model_parallel_size": "ep", "expert_parallel_degree": "ep", "expert_tensor_parallel_size": "etp",
-    "data_parallel_size": "dp", "data_parallel_shard_degree": "dp", "data_parallel": "dp",
+    "ep_size": "ep", "moe_expert_parallel": "ep", "data_parallel_size": "dp", "data_parallel": "dp",
+    "data_parallel_shard_degree": "shard_ranks", "zero_hpz_partition_size": "shard_ranks", "hsdp": "shard_ranks",
+    "cp_comm_type": "context_exchange", "context_parallel_rotate_method": "context_exchange",
+    "ulysses_sequence_parallel_size": "cp", "sequence_parallel_size": "cp", "spatial_parallel_degree": "cp",
+    "spatial_parallel": "cp", "recompute_num_layers": "recompute_every", "checkpoint_activations_num_layers":
+    "recompute_every", "cpu_offloading": "offload", "offload_optimizer": "offload", "optimizer_cpu_offload": "offload",
+    "gradient_compression": "compression", "compression_type": "compression", "local_sgd": "local_steps",
+    "localsgd_frequency": "local_steps", "num_servers": "parameter_servers", "ps": "parameter_servers",
+    "pipeline_parallel_schedule": "schedule", "pipeline_schedule": "schedule", "virtual_pipeline": "virtual_stages",
+    "pipeline_parallel_microbatch_size": "micro_batch", "enable_sequence_parallel": "sequence_parallel",
     "micro_batch_size": "micro_batch", "microbatch": "micro_batch", "recompute_granularity": "recompute",
     "num_virtual_stages_per_pipeline_rank": "virtual_stages", "use_distributed_optimizer": "sharding",
     "zero": "sharding", "zero_stage": "sharding", "activation_checkpointing": "recompute",
@@ -172,7 +182,8 @@ def query_from_mapping(mapping: Mapping[str, Any], *, where: str | Place) -> Pla
         problems += [
             f"{place(('job', key))}: is missing; legal: {JOB[key].legal}." for key in REQUIRED if key not in given_job
         ]
-    problems += check(values["job"], values["strategy"], place)
+    malformed = isinstance(given_job, Mapping) and "chips" in given_job and "chips" not in values["job"]
+    problems += check(values["job"], {} if malformed else values["strategy"], place)
     if problems:
         raise QueryError(*problems)
     job = values["job"]
@@ -256,7 +267,7 @@ def _count(field: _Field, value: object) -> int:
         number = int(value)
     if isinstance(number, bool) or not isinstance(number, int):
         raise ValueError(f"is {shown(value)}; legal: {field.legal}.{_written_plainly(value, whole=True)}")
-    if not 1 <= number <= field.most:
+    if not field.least <= number <= field.most:
         raise ValueError(f"is {shown(number)}; legal: {field.legal}.")
     return number
 

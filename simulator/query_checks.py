@@ -20,6 +20,7 @@ from workloads.precision import RECIPES, recipe
 from workloads.workload import Workload
 
 from .cluster import Cluster, UnknownSystemError, system
+from .legality import Premise, divisors, problems_of_pins
 from .query import JOB, STRATEGY, Place, QueryError, read_value, shown
 from .stack import StackError, stack
 
@@ -37,7 +38,7 @@ def check(job: dict[str, Any], pins: dict[str, Any], place: Place) -> list[str]:
     if cluster:
         problems += _chips(job, cluster, place)
         problems += _precision(job, cluster.chip, place)
-    if workload and cluster:
+    if workload and cluster and "cp" not in pins:
         problems += _batch(job, workload, cluster, place)
     problems += _pins(job, pins, workload, cluster, place)
     return problems
@@ -156,7 +157,7 @@ def _batch(job: dict[str, Any], workload: Workload, cluster: Cluster, place: Pla
     if chips // math.gcd(chips, batch) <= cuts:
         return
     # The fewest replicas that use all chips, in the numbers that divide them.
-    replicas = min(n for n in _divisors(chips) if chips // n <= cuts)
+    replicas = min(n for n in divisors(chips) if chips // n <= cuts)
     below = batch - batch % replicas
     nearest = " or ".join(str(n) for n in (below, below + replicas) if n)
     reason = (
@@ -170,53 +171,19 @@ def _batch(job: dict[str, Any], workload: Workload, cluster: Cluster, place: Pla
     )
 
 
-def _divisors(number: int) -> list[int]:
-    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
-    return sorted({*small, *(number // n for n in small)})
-
-
 def _pins(
     job: dict[str, Any], pins: dict[str, Any], workload: Workload | None, cluster: Cluster | None, place: Place
 ) -> Iterator[str]:
-    def at(key: str) -> str:
-        return place(("strategy", key))
-
-    chips = job.get("chips", cluster.max_chips if cluster else None)
-    axes = [key for key in ("tp", "pp", "cp", "dp") if key in pins]
-    product = math.prod(pins[key] for key in axes)
-    words = " x ".join(axes)
-    if axes and chips and (chips % product or (len(axes) == 4 and product != chips)):
-        yield (
-            f"{at(axes[-1])}: {words} = {product}, but the job has {chips} chips; "
-            f"legal: {'exactly' if len(axes) == 4 else 'a divisor of'} {chips}."
-        )
+    """What keeps the pinned parts of a strategy from being legal; nothing where what they depend on is wrong itself."""
     batch = job.get("global_batch")
-    share = pins.get("dp", 1) * pins.get("micro_batch", 1)
-    if batch and batch % share:
-        key = "micro_batch" if "micro_batch" in pins else "dp"
-        name = "dp x micro_batch" if "dp" in pins and "micro_batch" in pins else key
-        yield f"{at(key)}: {name} = {share} does not divide the global batch; legal: a divisor of {batch}."
-    if workload is not None and not workload.splits_tensors:
-        for key in ("tp", "pp", "cp"):
-            if pins.get(key, 1) != 1:
-                yield f"{at(key)}: is {pins[key]}, but {workload.name} is only trained data-parallel here; legal: 1."
-    elif workload is not None:
-        heads = int(workload.hyper.get("heads", 0) or 0)
-        if heads and heads % pins.get("tp", 1):
-            yield (
-                f"{at('tp')}: is {pins['tp']}, which does not divide the {heads} heads of {workload.name}; "
-                f"legal: {', '.join(str(n) for n in _divisors(heads))}."
-            )
-        if pins.get("pp", 1) > workload.num_blocks:
-            yield f"{at('pp')}: is {pins['pp']}; legal: at most the {workload.num_blocks} blocks of {workload.name}."
-    if pins.get("virtual_stages", 1) > 1 and pins.get("pp") == 1:
-        yield f"{at('virtual_stages')}: is {pins['virtual_stages']} with pp = 1; legal: 1, or pp above 1."
-    if pins.get("virtual_stages", 1) > 1 and pins.get("schedule", "interleaved") != "interleaved":
-        yield f"{at('schedule')}: is '{pins['schedule']}' with several virtual stages; legal: interleaved."
-    if pins.get("sequence_parallel") and pins.get("tp") == 1:
-        yield f"{at('sequence_parallel')}: is true with tp = 1; legal: false, or tp above 1."
-    if pins.get("sharding") == "zero3" and pins.get("pp", 1) > 1:
-        yield f"{at('sharding')}: is 'zero3' with pp = {pins['pp']}; legal: none, zero1, zero2, or pp = 1."
+    if not pins or workload is None or cluster is None or batch is None:
+        return
+    chips = job.get("chips", cluster.max_chips)
+    if chips > cluster.max_chips:
+        return
+    premise = Premise(workload=workload, cluster=cluster, chips=chips, global_batch=batch)
+    for key, problem in problems_of_pins(premise, pins):
+        yield f"{place(('strategy', key) if key else ('job', 'global_batch'))}: {problem}"
 
 
 def read_layers_question(given: Mapping[str, str]) -> tuple[dict[str, Any], Workload, Chip]:

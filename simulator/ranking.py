@@ -54,10 +54,17 @@ class Search:
 def search(job: Job, constants: Constants) -> Search:
     """Every legal strategy, its memory, and the step time of those that fit."""
     context, cluster = job.context, job.context.cluster
-    everything = legal(job.workload, cluster, context.stack, job.chips, job.query.global_batch, dict(job.query.fixed))
+    asked = (job.workload, cluster, context.stack, job.chips, job.query.global_batch, dict(job.query.fixed))
+    everything = legal(*asked)
     memory = memory_byte(job.workload, context, everything.columns)
     capacity = cluster.chip.memory_byte
     fits = memory.total_byte <= capacity
+    if len(everything) and not fits.any():
+        # What saves memory at a cost that nobody pays unless nothing fits.
+        resort = legal(*asked, last_resort=True)
+        needed = memory_byte(job.workload, context, resort.columns)
+        if (needed.total_byte <= capacity).any():
+            everything, memory, fits = resort, needed, needed.total_byte <= capacity
     fitting = everything.take(fits)
     own = MemoryColumns(**{f.name: getattr(memory, f.name)[fits] for f in fields(memory)})
     if not len(fitting):

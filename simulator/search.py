@@ -7,7 +7,7 @@ crossed in as arrays. What does not fit in memory is rejected later, as strategi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,6 @@ from .plan_report import MemoryUse, Rejection
 from .report.quantities import capacity
 from .search_scope import Scope, scope_of
 from .stack import SHARDING_MODES, Stack
-from .stepspec import SCHEDULES
 
 __all__ = ["Candidates", "closest", "divisors", "legal", "needs", "too_big"]
 
@@ -41,11 +40,12 @@ _HEADINGS: Final[Mapping[str, str]] = {
     "pipeline kind": "layouts: blocks differ too much for a pipeline",
     "stages": "layouts: pipeline stages do not divide the blocks",
     "batch": "layouts: replicas do not divide the global batch",
+    "micro-batch": "layouts: micro-batches do not divide the samples of a replica",
     "ulysses": "strategies: ranks do not divide the heads that ulysses exchanges",
     "schedule": "strategies: the schedule does not run so few micro-batches",
 }
 _LAYOUT_RULES: Final = frozenset(
-    ("tensor kind", "tensor", "context kind", "positions", "slabs", "pipeline kind", "stages", "batch")
+    ("tensor kind", "tensor", "context kind", "positions", "slabs", "pipeline kind", "stages", "batch", "micro-batch")
 )
 _ZERO3: Final = SHARDING_MODES.index("zero3")
 
@@ -139,17 +139,16 @@ def _layouts(premise: Premise, scope: Scope, pins: Mapping[str, int]) -> Columns
         for pp in scope.stages(premise.chips // (tp * cp))
         if pins.get("dp", premise.chips // (tp * cp * pp)) * tp * cp * pp == premise.chips
     ]
-    axes = dict(zip(("tp", "pp", "dp", "cp"), np.array(rows, dtype=np.int64).reshape(-1, 4).T, strict=True))
-    others = {
-        name: np.full(len(rows), value, np.int64) for name, value in pins.items() if name not in ("tp", "pp", "dp", "cp")
-    }
+    axes_names = ("tp", "pp", "dp", "cp")
+    axes = dict(zip(axes_names, np.array(rows, dtype=np.int64).reshape(-1, 4).T, strict=True))
+    others = {name: np.full(len(rows), value, np.int64) for name, value in pins.items() if name not in axes_names}
     return whole_columns({**axes, **others})
 
 
 def _broken_layouts(premise: Premise, scope: Scope, layouts: Columns) -> tuple[Ints, tuple[Rule, ...]]:
     """For every layout the place of the first rule that it breaks among those returned, -1 where it breaks none."""
     rules = (*(rule for rule in RULES if rule.name in _LAYOUT_RULES), *scope.preferences)
-    rules = tuple(sorted(rules, key=lambda rule: rule.name == "batch"))
+    rules = tuple(sorted(rules, key=lambda rule: "batch" in rule.name))
     return first_broken(premise, layouts, rules), rules
 
 
@@ -170,9 +169,7 @@ def _rejections(premise: Premise, layouts: Columns, place: Ints, rules: Sequence
     return tuple(found)
 
 
-def _rejection(
-    premise: Premise, rule: Rule, rows: Columns, members: Ints, *, least: int | None = None
-) -> Rejection:
+def _rejection(premise: Premise, rule: Rule, rows: Columns, members: Ints, *, least: int | None = None) -> Rejection:
     """One group; the one that cuts least stands for it, as an example only where it is a strategy at all."""
     if least is None:
         cut = rows["tp"][members] * rows["cp"][members] * rows["pp"][members]
@@ -180,15 +177,18 @@ def _rejection(
     row = {name: int(column[least]) for name, column in rows.items() if name in COLUMNS}
     example = None
     if premise.global_batch % (row["dp"] * row["micro_batch"]) == 0:
-        layout = {name: row[name] for name in ("tp", "cp", "pp", "dp", "micro_batch")}
-        example = Parallelism(global_batch=premise.global_batch, **layout)
+        example = Parallelism(
+            tp=row["tp"], cp=row["cp"], pp=row["pp"], dp=row["dp"], micro_batch=row["micro_batch"],
+            global_batch=premise.global_batch,
+        )  # fmt: skip
     return Rejection(limit=_HEADINGS[rule.name], count=len(members), example=example, by=rule.why(premise, row))
 
 
 def _crossed(premise: Premise, scope: Scope, layouts: Columns, pins: Mapping[str, int]) -> Columns:
     """Every layout with every choice of the rest; not all of them legal."""
     rows: list[tuple[int, ...]] = []
-    for index, (tp, pp, dp, cp) in enumerate(zip(*(layouts[n].tolist() for n in ("tp", "pp", "dp", "cp")), strict=True)):
+    axes = np.stack([layouts[name] for name in ("tp", "pp", "dp", "cp")], axis=1).tolist()
+    for index, (tp, pp, dp, cp) in enumerate(axes):
         experts = scope.experts(tp * cp * dp)
         share = premise.global_batch // dp
         for micro_batch in divisors(share):
@@ -202,7 +202,8 @@ def _crossed(premise: Premise, scope: Scope, layouts: Columns, pins: Mapping[str
     table = np.array(list(zip(*options.values(), strict=True)), dtype=np.int64).reshape(-1, len(names))
     index, *made = np.repeat(skeleton, len(table), axis=0).T
     crossed = {name: column[index] for name, column in layouts.items()}
-    crossed |= dict(zip(("micro_batch", "virtual_stages", "schedule", "ep"), map(np.ascontiguousarray, made), strict=True))
+    names_made = ("micro_batch", "virtual_stages", "schedule", "ep")
+    crossed |= dict(zip(names_made, map(np.ascontiguousarray, made), strict=True))
     columns = np.tile(table, (len(skeleton), 1)).T
     return crossed | dict(zip(names, map(np.ascontiguousarray, columns), strict=True))
 

@@ -5,7 +5,7 @@ Nothing here depends on the constants that are fitted on steps, so that a fit pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -17,6 +17,7 @@ from workloads.precision import PrecisionRecipe
 from .collectives.exchange import Exchanges, Wires
 from .collectives.library_constants import library_constants
 from .collectives.library_cost import exchange_s
+from .distinct import distinct_rows
 from .group_wires import library_of, wires_of
 from .kernels.optable import Floats, Ints
 from .lowering import Context, Lowered
@@ -35,6 +36,10 @@ class Messages:
 
     seconds: Floats
     outside: NDArray[np.bool_]
+
+    def take(self, rows: Ints) -> Messages:
+        """Those of some rows, in their order."""
+        return Messages(seconds=self.seconds[rows], outside=self.outside[rows])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +129,42 @@ def gradient_share(lowered: Lowered, gradient_byte: Floats) -> Floats:
     return np.asarray(np.where(coded > 0.0, np.minimum(coded * gathered / gradient_byte, 1.0), 1.0))
 
 
+#: Columns on which the messages of parameters and gradients depend; a context has one workload.
+_GROUP_KEY: Final = ("context", "tp", "cp", "pp", "dp", "ep", "etp", "hybrid", "shard_ranks", "compression", "frozen")
+_PER_STRATEGY: Final = (
+    "reduce", "scatter", "replicas", "spread_reduce", "spread_scatter", "gather", "reduce_after", "scatter_after",
+    "replicas_after", "spread_reduce_after", "spread_scatter_after", "update", "spread_update",
+)  # fmt: skip
+
+
 def traffic_of(lowered: Lowered) -> Traffic:
-    """Price every message of lowered strategies."""
+    """Price every message of lowered strategies, those that many share once."""
+    held = lowered.repeat.reshape(lowered.strategies, -1).T
+    first, kind = distinct_rows([*(getattr(lowered, name) for name in _GROUP_KEY), *held])
+    if len(first) == lowered.strategies:
+        return replace(_traffic(lowered), send=_sends(lowered))
+    few = _traffic(lowered.take(first))
+    spread: dict[str, Messages] = {name: getattr(few, name).take(kind) for name in _PER_STRATEGY}
+    return replace(
+        few, **spread, send=_sends(lowered), bucket_share=few.bucket_share[kind], spread_share=few.spread_share[kind],
+        hosts=few.hosts[kind],
+    )  # fmt: skip
+
+
+def _sends(lowered: Lowered) -> Messages:
+    """Activations of one micro-batch to the next stage; shape (S,)."""
+    distance = np.where(lowered.pp > 1, lowered.tp * lowered.cp * lowered.dp, 1)
+    byte = lowered.boundary_byte[lowered.shape]
+    first, kind = distinct_rows([lowered.context, np.minimum(lowered.pp, 2), distance, byte.view(np.int64)])
+    pair = Groups(
+        contexts=lowered.contexts, context=lowered.context[first], ranks=np.minimum(lowered.pp, 2)[first],
+        stride=distance[first],
+    )  # fmt: skip
+    return pair.cost("permute", byte[first]).take(kind)
+
+
+def _traffic(lowered: Lowered) -> Traffic:
+    """Price every message of lowered strategies one by one; ``send`` is left empty."""
     contexts, context = lowered.contexts, lowered.context
     one = np.ones(len(lowered.shape_context), np.int64)
     shape_tp = lowered.shape_tp.astype(np.int64)
@@ -150,8 +189,6 @@ def traffic_of(lowered: Lowered) -> Traffic:
     replicas = Groups(
         contexts=contexts, context=context, ranks=np.maximum(ranks // shards, 1), stride=lowered.tp * shards
     )
-    distance = np.where(lowered.pp > 1, lowered.tp * lowered.cp * lowered.dp, 1)
-    pair = Groups(contexts=contexts, context=context, ranks=np.minimum(lowered.pp, 2), stride=distance)
     gradient_byte = np.array([gradient_byte_of(c.stack, c.recipe) for c in contexts])[context][:, None]
     storage_byte = np.array([c.recipe.storage_byte for c in contexts])[context][:, None]
     bucket = np.array([c.stack.bucket_byte for c in contexts])[context][:, None]
@@ -193,5 +230,5 @@ def traffic_of(lowered: Lowered) -> Traffic:
         spread_scatter_after=alike.cost("reduce_scatter", spread_stage * gradient_byte),
         update=shard_group.cost("all_gather", stage * storage_byte),
         spread_update=alike.cost("all_gather", spread_stage * storage_byte),
-        send=pair.cost("permute", lowered.boundary_byte[lowered.shape]), hosts=np.ceil(ranks / inside),
+        send=Messages(seconds=np.zeros(0), outside=np.zeros(0, bool)), hosts=np.ceil(ranks / inside),
     )  # fmt: skip

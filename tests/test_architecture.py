@@ -24,8 +24,15 @@ def imported(tree):
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             name = node.args[0] if node.args else None
-            known = isinstance(name, ast.Constant) and isinstance(name.value, str)
-            yield node.lineno, name.value if known else "?"
+            yield node.lineno, imported_by_name(name)
+
+
+def imported_by_name(name):
+    """What `import_module` is given: a constant, or a package with the rest filled in; "?" for all else."""
+    if isinstance(name, ast.JoinedStr) and isinstance(name.values[0], ast.Constant):
+        start = str(name.values[0].value)
+        return start.rstrip(".") if start.endswith(".") else "?"
+    return name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else "?"
 
 
 def within(module, parents):
@@ -173,12 +180,12 @@ LAYERS = (
         "network_builders",
         "cluster",
         "cluster_topology",
-        "plan_report",
         "outcome",
         "utilisation",
     ),
-    ("kernels", "schedules", "flows", "calibration.weights"),
+    ("kernels", "distinct", "schedules", "flows", "calibration.weights"),
     ("collectives", "parallelism"),
+    ("plan_report",),
     ("group_wires",),
     ("priced_rows",),
     ("recurrent_rows",),
@@ -187,7 +194,9 @@ LAYERS = (
     ("traffic",),
     ("pricing", "calibration.fit", "calibration.kernel_fit"),
     ("analytic", "composition", "events", "memory", "roofline"),
+    ("legality",),
     ("calibration_data", "deviations_file", "defaults", "query", "query_checks", "job", "sources", "user_catalog"),
+    ("search_scope",),
     ("search", "ranking", "validation", "kernel_calibration", "collective_calibration", "measured_points"),
     ("explain", "what_if", "collective_question", "collective_flows", "collective_curve"),
     ("planner",),

@@ -10,18 +10,15 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import simpy
 
-from simulator.analytic import batch, step_times
+from simulator.analytic import batch
 from simulator.calibration_data import load_constants
-from simulator.composition import bound
 from simulator.events import simulate
 from simulator.kernel_calibration import load_kernels
 from simulator.kernels.settings import Settings
-from simulator.lowering import lower, lower_columns
-from simulator.memory import memory_byte
+from simulator.lowering import lower
 from simulator.planner import resolve
 from simulator.query import PlanQuery
 from simulator.search import legal
@@ -42,45 +39,6 @@ def seconds(work, repeat=1):
         result = work()
         best = min(best, time.process_time() - begin)
     return best, result
-
-
-def priced(job, columns, constants):
-    """Every step of a search over given columns, from counts to picoseconds, memory included."""
-    zeros = np.zeros(len(columns["tp"]), np.int64)
-    memory_byte(job.workload, job.context, columns)
-    return step_times(
-        batch(lower_columns(job.workload, job.context, columns, shard_ranks=zeros, parameter_servers=zeros), constants)
-    )
-
-
-def test_twenty_thousand_strategies_against_one_at_a_time():
-    constants = load_constants()
-    jobs = [
-        resolve(PlanQuery(model="gpt3-175b", system="selene", chips=chips, global_batch=size))
-        for chips, size in ((1920, 7680), (1024, 15360))
-    ]
-    found = [legal(j.workload, j.context.cluster, j.context.stack, j.chips, j.query.global_batch) for j in jobs]
-    rest = STRATEGIES - len(found[0])
-    sets = [found[0], found[1].take(np.arange(rest))]
-    assert sum(map(len, sets)) == STRATEGIES
-    all_s, times = seconds(lambda: [priced(j, s.columns, constants) for j, s in zip(jobs, sets, strict=True)])
-
-    chosen = np.linspace(0, len(sets[0]) - 1, SAMPLE).astype(int)
-
-    def one_at_a_time():
-        totals = []
-        for index in chosen:
-            strategy = sets[0].parallelism(int(index))
-            totals.append(
-                bound(batch(lower(jobs[0].workload, jobs[0].context, [strategy]), constants).spec(0)).total_ps
-            )
-        return totals
-
-    sample_s, totals = seconds(one_at_a_time)
-    assert totals == times[0].total_ps[chosen].tolist()
-    ratio = (sample_s / SAMPLE) / (all_s / STRATEGIES)
-    print(f"\n{STRATEGIES:,} strategies at once: {ratio:,.0f} times as fast a strategy as one at a time")
-    assert ratio > 20
 
 
 def waits_only(stages, waits):

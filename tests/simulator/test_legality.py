@@ -73,7 +73,7 @@ ALONE: Mapping[str, tuple[Premise, Fields]] = {
     "schedule": (GPT_16, {"dp": 4, "pp": 4, "micro_batch": 2, "schedule": "interleaved", "virtual_stages": 2}),
     "recompute": (premise(IMAGES, 4, 8), {"dp": 4, "recompute": "selective"}),
     "recompute every": (GPT_16, {"dp": 16, "recompute_every": 2}),
-    "ZeRO with pipelines": (GPT_16, {"dp": 8, "pp": 2, "sharding": "zero2"}),
+    "ZeRO with pipelines": (GPT_16, {"dp": 8, "pp": 2, "sharding": "zero3"}),
     "shards": (GPT_16, {"dp": 16, "sharding": "zero1", "shard_ranks": 3}),
     "offload": (without_host(GPT_16), {"dp": 16, "offload": "optimizer"}),
     "compression": (GPT_16, {"dp": 16, "compression": "dgc", "sharding": "zero1"}),
@@ -130,22 +130,26 @@ JOBS = (
 )
 
 
+def value_of(found: Premise, name: str) -> st.SearchStrategy[int]:
+    """A value of a field that may be legal, and of numbers some that nobody would choose."""
+    likely = st.sampled_from(domain(found, name))
+    return likely if COLUMNS[name] is not None or name == "sequence_parallel" else likely | st.integers(1, 9)
+
+
 def row_of(found: Premise) -> st.SearchStrategy[dict[str, int]]:
-    """Any strategy of a job, legal or not, and pins nobody would choose."""
-    return st.fixed_dictionaries({name: st.sampled_from(domain(found, name)) | st.integers(1, 9) if COLUMNS[name] is None
-                                  and name != "sequence_parallel" else st.sampled_from(domain(found, name))
-                                  for name in COLUMNS})  # fmt: skip
+    """Any strategy of a job, legal or not."""
+    return st.fixed_dictionaries({name: value_of(found, name) for name in COLUMNS})
 
 
 def pins_of(found: Premise) -> st.SearchStrategy[Fields]:
     """Some fields of a strategy, in words."""
 
     def in_words(row: dict[str, int]) -> Fields:
-        words = {name: COLUMNS[name] for name in row}
+        words = {name: COLUMNS[name] or () for name in row}
         return {
-            name: bool(value) if name == "sequence_parallel" else value if words[name] is None else words[name][value]
+            name: bool(value) if name == "sequence_parallel" else words[name][value] if words[name] else value
             for name, value in row.items()
-        }  # fmt: skip
+        }
 
     names = st.sets(st.sampled_from(list(COLUMNS)), min_size=1, max_size=5)
     return st.tuples(names, row_of(found)).map(
@@ -226,7 +230,7 @@ def every_strategy_of(found: Premise) -> list[Parallelism]:
     """Every legal strategy of a small job in the fields that are pinned below, by nested loops."""
     chips = divisors(found.chips)
     loops = itertools.product(
-        chips, chips, chips, (1, 2, 3, 4, 6, 12), (1, 2, 4), SCHEDULES, (False, True), ("none", "zero1", "zero2")
+        chips, chips, chips, (1, 2, 3, 4, 6, 12), (1, 2, 4), SCHEDULES, (False, True), ("none", "zero1", "zero3")
     )
     good = []
     for tp, pp, cp, micro_batch, virtual, schedule, sequence, sharding in loops:
@@ -245,10 +249,11 @@ ALL_SMALL = every_strategy_of(SMALL)
 SMALL_PINS = st.fixed_dictionaries(
     {},
     optional={
-        "tp": st.sampled_from((1, 2, 3, 4, 8)), "pp": st.sampled_from((1, 2, 4, 5, 8)), "cp": st.sampled_from((1, 2, 3)),
+        "tp": st.sampled_from((1, 2, 3, 4, 8)), "pp": st.sampled_from((1, 2, 4, 5, 8)),
+        "cp": st.sampled_from((1, 2, 3)),
         "dp": st.sampled_from((1, 2, 3, 4, 8)), "micro_batch": st.sampled_from((1, 2, 4, 5)),
         "virtual_stages": st.sampled_from((1, 2, 4)), "schedule": st.sampled_from(SCHEDULES),
-        "sequence_parallel": st.booleans(), "sharding": st.sampled_from(("none", "zero1", "zero2")),
+        "sequence_parallel": st.booleans(), "sharding": st.sampled_from(("none", "zero1", "zero3")),
     },
 )  # fmt: skip
 

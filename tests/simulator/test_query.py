@@ -124,7 +124,12 @@ MISTAKES = [
     # pins
     ("strategy", "tp", "0", ["is 0", "whole number from 1"]),
     ("strategy", "tp", "true", ["is true", "whole number"]),
-    ("strategy", "tp", "7", ["tp=7 leaves 5 of 96 heads over", "(rule tensor:", "legal: tp 1, 2, 4, 8", "Nearest: tp=8."]),
+    (
+        "strategy",
+        "tp",
+        "7",
+        ["tp=7 leaves 5 of 96 heads over", "(rule tensor:", "legal: tp 1, 2, 4, 8", "Nearest: tp=8."],
+    ),
     ("strategy", "pp", "3", ["tp x pp = 24", "the job has 1024 chips", "legal: pp 1, 2, 4", "Nearest: tp=8 pp=4."]),
     ("strategy", "pp", "128", ["pp=128 exceeds 96 blocks", "Nearest: tp=8 pp=32."]),
     ("strategy", "dp", "1024", ["dp=1024 leaves 512 of 1536 samples over", "legal: dp 1, 2, 4"]),
@@ -160,9 +165,21 @@ def test_a_mistake_is_named_with_file_line_key_and_what_is_legal(file, table, ke
 
 PAIRS = [
     ({"virtual_stages": "2", "pp": "1"}, "virtual_stages", ["with pp = 1"]),
-    ({"virtual_stages": "2", "schedule": '"1f1b"'}, "virtual_stages", ["legal: virtual_stages 1, or schedule interleaved"]),
-    ({"tp": "1", "sequence_parallel": "true"}, "sequence_parallel", ["tp above 1", "legal: sequence_parallel false, or tp 2"]),
-    ({"sharding": '"zero3"', "pp": "2"}, "sharding", ["go without a pipeline", "legal: sharding none, zero1, or pp 1."]),
+    (
+        {"virtual_stages": "2", "schedule": '"1f1b"'},
+        "virtual_stages",
+        ["legal: virtual_stages 1, or schedule interleaved"],
+    ),
+    (
+        {"tp": "1", "sequence_parallel": "true"},
+        "sequence_parallel",
+        ["tp above 1", "legal: sequence_parallel false, or tp 2"],
+    ),
+    (
+        {"sharding": '"zero3"', "pp": "2"},
+        "sharding",
+        ["goes without a pipeline", "legal: sharding none, zero1, zero2, or pp 1."],
+    ),
     ({"tp": "8", "pp": "8", "dp": "8", "cp": "1"}, "dp", ["= 512", "the job has 1024 chips", "legal: dp 16, or cp 2"]),
     ({"dp": "16", "micro_batch": "128"}, "micro_batch", ["dp x micro_batch = 2048"]),
 ]

@@ -159,7 +159,6 @@ def test_every_strategy_of_a_search_equals_the_scalar_path(
 ) -> None:
     workload, used = job(model, system_name, stack_id)
     found = legal(workload, used.cluster, used.stack, chips, global_batch)
-    zeros = np.zeros(len(found), np.int64)
     lowered = lower_columns(workload, used, found.columns)
     times = step_times(batch(lowered, Constants()))
     sample = np.random.default_rng(1).permutation(len(found))[:40]
@@ -172,6 +171,86 @@ def test_every_strategy_of_a_search_equals_the_scalar_path(
 def test_a_search_prices_distinct_shapes_only() -> None:
     workload, used = job("gpt3-175b", "selene", "megatron-lm-2022")
     found = legal(workload, used.cluster, used.stack, 1024, 1536)
-    zeros = np.zeros(len(found), np.int64)
     lowered = lower_columns(workload, used, found.columns)
     assert 20 * len(lowered.shape_tp) < len(found)
+
+
+def values(found, name: str) -> set[object]:
+    """What a search varies of a field, in words."""
+    return {getattr(found.parallelism(index), name) for index in range(len(found))}
+
+
+def test_a_mixture_spreads_its_experts_over_ranks_that_divide_them() -> None:
+    found = search("mixtral-8x7b", "dgx-h100", "megatron-core-2024", 16, 16)
+    assert values(found, "ep") == {1, 2, 4, 8}
+    assert values(search("llama3-8b", "dgx-h100", "megatron-core-2024", 16, 16), "ep") == {1}
+
+
+def test_tables_are_whole_or_spread_over_all_ranks() -> None:
+    assert values(search("dlrm-mlperf", "dgx-a100", "pytorch-2024", 16, 4096), "ep") == {1, 16}
+
+
+def test_stages_may_be_a_little_uneven() -> None:
+    # 58 like blocks on 16 stages: ten hold four, as the published run of 61 layers does.
+    found = search("deepseek-v3-671b", "eos", "megatron-core-2024", 2048, 4096)
+    assert 16 in values(found, "pp")
+    assert 32 not in values(found, "pp")
+
+
+@pytest.mark.parametrize(
+    ("stack_id", "exchanges"),
+    [
+        ("megatron-core-2024", {"ring", "all_gather", "ulysses"}),
+        ("llama3-meta", {"all_gather"}),
+        ("jax-gpu", {"ring"}),
+    ],
+)
+def test_sequences_are_exchanged_as_the_stack_does(stack_id: str, exchanges: set[str]) -> None:
+    found = search("llama3-8b", "dgx-h100", stack_id, 16, 16)
+    several = found.take(found.columns["cp"] > 1)
+    assert values(several, "context_exchange") == exchanges
+    assert values(found.take(found.columns["cp"] == 1), "context_exchange") == {"ring"}
+
+
+def test_a_schedule_is_searched_where_the_stack_has_it() -> None:
+    zero_bubble = values(search("gpt h1024 L24 a16", "selene", "zero-bubble", 16, 64), "schedule")
+    assert zero_bubble == {"1f1b", "interleaved", "zb1p", "zb2p", "zbv"}
+    assert values(search("gpt h1024 L24 a16", "selene", "megatron-lm-2022", 16, 64), "schedule") == {
+        "1f1b",
+        "interleaved",
+    }
+
+
+def test_offload_and_fewer_kept_inputs_are_a_last_resort() -> None:
+    workload, used = job("gpt3-175b", "selene", "megatron-lm-2022")
+    usual, more = (legal(workload, used.cluster, used.stack, 32, 32, last_resort=last) for last in (False, True))
+    assert (values(usual, "offload"), values(usual, "recompute_every")) == ({"none"}, {1})
+    assert values(more, "offload") == {"none", "optimizer", "activations"}
+    assert values(more.take(more.columns["recompute_every"] > 1), "recompute") == {"full"}
+    plain = {usual.parallelism(i) for i in range(len(usual))}
+    assert plain < {more.parallelism(i) for i in range(len(more))}
+    assert memory_byte(workload, used, usual.columns).total_byte.min() > used.cluster.chip.memory_byte
+    assert memory_byte(workload, used, more.columns).total_byte.min() < used.cluster.chip.memory_byte
+
+
+def test_where_habits_leave_nothing_every_layout_is_looked_at() -> None:
+    # One sample on 16 chips: 3 blocks make no even stages, and tp ends at the 8 chips of a server.
+    only = search("gpt h1024 L3 a16", "dgx-a100", "megatron-lm-2022", 16, 1)
+    assert len(only) > 0
+    assert max(values(only, "tp")) == 16
+
+
+def test_strategies_that_a_rule_forbids_are_counted_with_the_least_example() -> None:
+    found = search("gpt h1024 L24 a16", "selene", "megatron-lm-2022", 64, 128, context_exchange="ulysses")
+    said = {group.limit: group for group in found.rejected}
+    heads = said["strategies: ranks do not divide the heads that ulysses exchanges"]
+    assert heads.count > 0
+    assert heads.by.endswith("of 16 heads over")
+    assert heads.example is not None
+
+
+def test_networks_whose_blocks_differ_have_no_pipeline_and_say_so() -> None:
+    found = search("t5-11b", "selene", "megatron-lm-2022", 16, 16)
+    assert values(found, "pp") == {1}
+    said = {group.limit: group for group in found.rejected}
+    assert "stages balanced by cost are not there yet" in said["layouts: blocks differ too much for a pipeline"].by
