@@ -184,6 +184,7 @@ LAYERS = (
         "utilisation",
     ),
     ("kernels", "distinct", "schedules", "flows", "calibration.weights"),
+    ("stage_costs", "cut_search", "layer_split", "recompute_chain", "recompute_search", "recomputation", "offload_plan"),
     ("collectives", "parallelism"),
     ("plan_report",),
     ("group_wires",),

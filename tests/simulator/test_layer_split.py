@@ -297,8 +297,8 @@ def test_chunks_of_stages_add_up_to_the_network() -> None:
 
 
 def test_stage_layers_counts_by_hand() -> None:
-    held = stage_layers(np.array([[0, 2, 4, 6, 7]]), np.array([1, 5, 1]), 2)
-    assert held.tolist() == [[[[1, 1, 0], [0, 2, 0]], [[0, 2, 0], [0, 0, 1]]]]
+    held = stage_layers(np.array([[0, 2, 3, 6, 7]]), np.array([1, 5, 1]), 2)
+    assert held.tolist() == [[[[1, 1, 0], [0, 3, 0]], [[0, 1, 0], [0, 0, 1]]]]
 
 
 def test_a_slow_wire_moves_the_cut_behind_a_pooling() -> None:
