@@ -224,7 +224,7 @@ class Attention(nn.Module):
 
 def rotated(x: Any) -> Any:
     """Rotary positions; angles are made on the fly."""
-    angle = torch.arange(x.shape[2], device=x.device)[:, None] * torch.ones(x.shape[3], device=x.device)
+    angle = torch.arange(x.shape[2], device=x.device)[:, None] * torch.ones(x.shape[3], device=x.device, dtype=x.dtype)
     left, right = x.chunk(2, -1)
     return x * angle.cos() + torch.cat((-right, left), -1) * angle.sin()
 

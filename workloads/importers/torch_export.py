@@ -69,6 +69,9 @@ def workload_from_module(
     laying, inputs = walk(torch, program, module, name, samples)
     if not any(entry.op.forward_flop for entry in laying.traced):
         raise WorkloadError(f"'{name}': no product, convolution, attention or recurrent layer was found in the trace.")
+    unused = {name for name, _, _ in laying.parameters.values()} - set(laying.owners)
+    if unused:
+        laying.assumed[f"{len(unused)} parameters that no call uses are left out, such as {min(unused)}"] = None
     if not module.training:
         laying.assumed["the module is in evaluation mode: no dropout, running statistics"] = None
     layers, tied = _layers(laying)

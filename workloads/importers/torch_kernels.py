@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Final
 
+from workloads.importers.conv_shapes import conv_op
 from workloads.importers.module_layers import Traced
 from workloads.importers.torch_words import ALLOCATIONS, KNOWN, OVERWRITING, PICKING, TWICE_READ, looks_like_product
 from workloads.op import Op, WorkloadError, embedding, vector
@@ -114,9 +115,9 @@ class Laying:
                 self.reused.append((owner, here, numbers))
         return total
 
-    def learns(self, tensor: Any) -> bool:
-        """Whether a parameter gets a gradient."""
-        return self.parameters[storage(tensor)][2]
+    def trains(self, tensor: Any) -> bool:
+        """Whether a tensor gets a gradient of its own: a parameter that learns, or what is no parameter."""
+        return not self.is_parameter(tensor) or self.parameters[storage(tensor)][2]
 
     def keep(self, tensors: Iterable[Any]) -> float:
         """What keeping tensors for the backward pass adds for a sample, in units of two bytes.
@@ -198,7 +199,7 @@ class Laying:
         tokens = -(-ids.numel() // self.samples) if fixed else self.share(ids.numel(), "the number of look-ups")
         op = embedding(name=kernel.word.strip("_"), rows=rows, width=width, tokens=tokens, split="none")
         out = self.elements(kernel.outputs[:1])
-        self.add(replace(op, parameters=self.claim(table), write_elements=out, trainable=self.learns(table)))
+        self.add(replace(op, parameters=self.claim(table), write_elements=out, trainable=self.trains(table)))
 
     def _product(self, kernel: Kernel) -> None:
         at = PRODUCTS[kernel.word]
@@ -226,7 +227,7 @@ class Laying:
             Op(
                 name=kernel.word, kind="gemm", m=m, n=n, k=k, batch=batch, parameters=self.claim(weight, bias),
                 forward_flop=2 * m * n * k * batch, read_elements=m * k * batch + right,
-                write_elements=m * n * batch, trainable=weight is None or self.learns(weight),
+                write_elements=m * n * batch, trainable=self.trains(weight),
                 input_needs_gradient=any(t.requires_grad for t in (a, b) if not self.is_parameter(t)),
             )
         )  # fmt: skip
@@ -238,42 +239,32 @@ class Laying:
         self.add(
             Op(
                 name="grouped product", kind="gemm", m=m, n=n, k=k, experts=experts, parameters=self.claim(b),
-                forward_flop=2 * m * n * k, read_elements=m * k, write_elements=m * n, trainable=self.learns(b),
+                forward_flop=2 * m * n * k, read_elements=m * k, write_elements=m * n, trainable=self.trains(b),
             )
         )  # fmt: skip
 
     def _convolution(self, kernel: Kernel) -> None:
         x, weight, bias, stride, padding, _, turned, _, groups = kernel.arguments[:9]
         (out,) = kernel.outputs
-        images = self.share(x.shape[0], "the batch of a convolution")
-        rank = x.dim() - 2
-        inner, outer = (tuple(x.shape[2:]), tuple(out.shape[2:]))
-        large, small = (outer, inner) if turned else (inner, outer)
-        c_in, c_out = (out.shape[1], x.shape[1]) if turned else (x.shape[1], out.shape[1])
-        taps, strides = tuple(weight.shape[2:]), tuple(stride) * (rank if len(stride) == 1 else 1)
-        given = tuple(padding) * (rank if len(padding) == 1 else 1)
-        # A dilated window is laid out undilated, with the padding that gives the same output.
-        pads = tuple(
-            p if (big + 2 * p - t) // s + 1 == little else max(0, -(-((little - 1) * s + t - big) // 2))
-            for p, big, t, s, little in zip(given, large, taps, strides, small, strict=True)
+        op = conv_op(
+            name="conv transposed" if turned else "conv",
+            channels=(x.shape[1], out.shape[1]),
+            sides=(tuple(x.shape[2:]), tuple(out.shape[2:])),
+            taps=tuple(weight.shape[2:]),
+            stride=tuple(stride),
+            padding=tuple(padding),
+            groups=groups,
+            turned=bool(turned),
+            images=self.share(x.shape[0], "the batch of a convolution"),
         )
-        one = (1,) * (3 - rank)
-        zero = (0,) * (3 - rank)
-        d, h, w = zip(one + taps, one + strides, zero + pads, one + large, one + small, strict=True)
-        # Several images of a sample (frames of a film) stand one behind the other.
-        depth = (d[0], d[1], d[2], d[3] * images, d[4] * images)
-        m, n, k = prod(small) * images, c_out // groups, c_in // groups * prod(taps)
         self.add(
-            Op(
-                name="conv transposed" if turned else "conv", kind="conv", m=m, n=n, k=k, batch=groups,
-                kernel=(h[0], w[0]), stride=(h[1], w[1]), padding=(h[2], w[2]), in_hw=(h[3], w[3]),
-                out_hw=(h[4], w[4]), c_in=c_in, c_out=c_out, depth=depth, transposed=bool(turned),
-                input_needs_gradient=bool(x.requires_grad), parameters=self.claim(weight, bias),
-                forward_flop=2 * m * n * k * groups, read_elements=prod(inner) * x.shape[1] * images,
-                write_elements=prod(outer) * out.shape[1] * images,
-                trainable=not self.is_parameter(weight) or self.learns(weight),
+            replace(
+                op,
+                parameters=self.claim(weight, bias),
+                input_needs_gradient=bool(x.requires_grad),
+                trainable=self.trains(weight),
             )
-        )  # fmt: skip
+        )
 
 
 def _sides(a: Any, b: Any) -> tuple[int, int, int, int]:

@@ -89,7 +89,7 @@ def _recurrent(cell: str) -> Call:
                 laying.add(
                     replace(
                         op, parameters=laying.claim(*own), saved_elements=states + kept, launches=length,
-                        trainable=laying.learns(own[0]),
+                        trainable=laying.trains(own[0]),
                     )
                 )  # fmt: skip
                 kept = 0.0
@@ -114,7 +114,7 @@ def _cell(cell: str) -> Call:
         laying.add(
             replace(
                 op, parameters=laying.claim(*own), saved_elements=states + kept, launches=1,
-                trainable=laying.learns(own[0]),
+                trainable=laying.trains(own[0]),
             )
         )  # fmt: skip
         laying.kept.update(storage(t) for t in out)
