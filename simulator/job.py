@@ -32,6 +32,13 @@ class Job:
         return -(-self.chips // self.context.cluster.chips_per_server)
 
 
+def workload_of(query: PlanQuery) -> Workload:
+    """The network of a question: the user's own, or the catalogue's with the size of sample that was asked."""
+    return query.workload or models.model(
+        query.model, seq_len=query.seq_len or None, image_size=query.image_size or None
+    )
+
+
 def resolve(query: PlanQuery) -> Job:
     """Look names up, fill in what the question leaves open.
 
@@ -53,7 +60,7 @@ def resolve(query: PlanQuery) -> Job:
         raise ClusterError(
             f"chips is {chips}, but {cluster.id} has {cluster.max_chips} chips; legal: 1 to {cluster.max_chips}."
         )
-    workload = models.model(query.model, seq_len=query.seq_len or None, image_size=query.image_size or None)
+    workload = workload_of(query)
     used = software(
         workload, cluster.chip, stack_id=query.stack, precision=query.precision, optimizer_name=query.optimizer
     )

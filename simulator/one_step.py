@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from workloads.catalog import model
-
 from .analytic import batch, step_times
 from .calibration_data import calibration_names, load_constants
 from .cluster import system
 from .constants import Constants
 from .defaults import software
 from .events import Timeline, simulate
+from .job import workload_of
 from .lowering import Context, lower
 from .parallelism import Parallelism
 from .planner import plan
 from .query import PlanQuery
+from .staging import staged
 from .stepspec import StepSpec, StepTime
 
 
@@ -59,13 +59,13 @@ def simulate_step(query: PlanQuery, *, constants: Constants | None = None, trace
     if not report.ranked:
         return asked
     chosen = report.ranked[0].parallelism
-    workload = model(query.model, seq_len=query.seq_len or None, image_size=query.image_size or None)
+    workload = workload_of(query)
     cluster = system(query.system).cluster
     runs = software(
         workload, cluster.chip, stack_id=query.stack, precision=query.precision, optimizer_name=query.optimizer
     )
     context = Context(cluster=cluster, stack=runs.stack, recipe=runs.recipe, optimizer=runs.optimizer)
-    steps = batch(lower(workload, context, [chosen]), constants)
+    steps = batch(staged(workload, lower(workload, context, [chosen])), constants)
     spec = steps.spec(0)
     timeline = Timeline() if traced else None
     return replace(

@@ -20,8 +20,8 @@ from .stepspec import SCHEDULES
 RANK_ORDER: Final = ("tp", "cp", "dp", "pp")
 
 #: How ranks that share a sequence get at the others' keys and values. "ring": blocks of them go round while attention
-#: runs on those at hand (arXiv:2310.01889). "all_gather": all of them first (Llama 3, arXiv:2407.21783). "ulysses": every
-#: rank gets all positions of some heads (arXiv:2309.14509).
+#: runs on those at hand (arXiv:2310.01889). "all_gather": all of them first (Llama 3, arXiv:2407.21783). "ulysses":
+#: every rank gets all positions of some heads (arXiv:2309.14509).
 CONTEXT_EXCHANGES: Final = ("ring", "all_gather", "ulysses")
 #: What waits in the host's memory between its uses.
 OFFLOADS: Final = ("none", "optimizer", "activations")

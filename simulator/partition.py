@@ -83,7 +83,8 @@ def _gemm(rows: Rows, block: int, op: Op, *, dense: bool) -> None:
     rows.product(block=block, phase=FORWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=n, k=k)
     if _runs_forward_only(op):
         return
-    rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=k, k=n)
+    if op.input_needs_gradient:
+        rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=k, k=n)
     if not op.parameters or (op.trainable and not rows.frozen):
         # Of a product of two activations this is the gradient of the other one, which waits for nobody.
         phase = WEIGHTS if op.parameters else BACKWARD
@@ -340,7 +341,8 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
     return BlockMessages(
         forward_calls=forward_calls, forward_byte=forward_byte, backward_calls=backward_calls,
         backward_byte=backward_byte, parameters=parameters, shared_parameters=shared,
-        spread_parameters=spread_parameters, routed=np.tile(routed, (count, 1)), expert_calls=expert_calls, expert_byte=expert_byte,
+        spread_parameters=spread_parameters, routed=np.tile(routed, (count, 1)),
+        expert_calls=expert_calls, expert_byte=expert_byte,
         hybrid_byte=hybrid_byte, halo_calls=halo_calls, halo_byte=halo_byte, boundary_byte=np.asarray(boundary),
         context_byte=np.where((shapes.cp > 1)[:, None], context_byte, 0.0),
         query_byte=np.where((shapes.cp > 1)[:, None], query_byte, 0.0), offloaded_byte=offloaded_byte,

@@ -190,7 +190,7 @@ def _question(query: PlanQuery) -> Mapping[str, object]:
     asked: dict[str, object] = {}
     for f in fields(query):
         value = getattr(query, f.name)
-        if f.name != "fixed" and value:
+        if f.name not in ("fixed", "workload") and value:
             asked[f.name] = value
     asked.update(dict(query.fixed))
     return asked

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hwmodels.datafile import DataFileError, KeyPath, did_you_mean, dotted, read_toml
+from workloads.workload import Workload
 
 from .errors import InputError
 from .parallelism import COLUMNS
@@ -31,7 +32,8 @@ class PlanQuery:
     """One question. Names are resolved and numbers checked by `query_from_mapping`, all problems together.
 
     ``chips`` 0 means the whole system. Of ``tokens``, ``samples`` and ``epochs`` at most one is given;
-    ``dataset_samples`` goes with ``epochs``. ``fixed`` pins parts of the strategy (the keys of
+    ``dataset_samples`` goes with ``epochs``. ``workload`` is a network of the user's own, in place of the catalogue's
+    ``model``. ``fixed`` pins parts of the strategy (the keys of
     `Parallelism`); empty searches all.
     """
 
@@ -50,6 +52,7 @@ class PlanQuery:
     dataset_samples: float = 0.0
     top: int = 5
     fixed: tuple[tuple[str, int | str | bool], ...] = ()
+    workload: Workload | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +149,7 @@ def shown(value: object) -> str:
 
 
 def query_from_mapping(mapping: Mapping[str, Any], *, where: str | Place) -> PlanQuery:
-    """The question in a mapping of tables (``job``, ``strategy``).
+    """The question in a mapping of tables (``job``, ``strategy``); the model may be a `Workload` itself.
 
     Parameters
     ----------
@@ -164,6 +167,7 @@ def query_from_mapping(mapping: Mapping[str, Any], *, where: str | Place) -> Pla
     place = where if callable(where) else lambda key: f"{where}: {dotted(key)}"
     problems = [_unknown_table(key, mapping[key], place) for key in mapping if key not in TABLES]
     values: dict[str, dict[str, Any]] = {"job": {}, "strategy": {}}
+    own: Workload | None = None
     for table, fields in TABLES.items():
         given = mapping.get(table, {})
         if not isinstance(given, Mapping):
@@ -172,6 +176,10 @@ def query_from_mapping(mapping: Mapping[str, Any], *, where: str | Place) -> Pla
         for key, value in given.items():
             if key not in fields:
                 problems.append(_unknown_key(table, key, place))
+                continue
+            if isinstance(value, Workload) and key == "model":
+                own = value
+                values[table][key] = value.name
                 continue
             try:
                 values[table][key] = read_value(fields[key], value)
@@ -183,12 +191,12 @@ def query_from_mapping(mapping: Mapping[str, Any], *, where: str | Place) -> Pla
             f"{place(('job', key))}: is missing; legal: {JOB[key].legal}." for key in REQUIRED if key not in given_job
         ]
     malformed = isinstance(given_job, Mapping) and "chips" in given_job and "chips" not in values["job"]
-    problems += check(values["job"], {} if malformed else values["strategy"], place)
+    problems += check(values["job"], {} if malformed else values["strategy"], place, workload=own)
     if problems:
         raise QueryError(*problems)
     job = values["job"]
     fixed = tuple((key, values["strategy"][key]) for key in STRATEGY if key in values["strategy"])
-    return PlanQuery(**{"chips": 0, **job}, fixed=fixed)
+    return PlanQuery(**{"chips": 0, **job}, fixed=fixed, workload=own)
 
 
 def read_query(path: str | Path) -> PlanQuery:

@@ -28,11 +28,16 @@ from .stack import StackError, stack
 _MOST_CONTEXT: Final = 8
 
 
-def check(job: dict[str, Any], pins: dict[str, Any], place: Place) -> list[str]:
-    """Every problem of well-formed values; names in `job` are replaced by the catalogue's own."""
+def check(
+    job: dict[str, Any], pins: dict[str, Any], place: Place, *, workload: Workload | None = None
+) -> list[str]:
+    """Every problem of well-formed values; names in `job` are replaced by the catalogue's own.
+
+    ``workload`` is a network of the user's own, laid out already.
+    """
     problems: list[str] = []
-    problems += _named(job, place)
-    workload = _workload(job, place, problems)
+    problems += _named(job, place, own=workload is not None)
+    workload = workload or _workload(job, place, problems)
     cluster = system(job["system"]).cluster if "system" in job else None
     problems += _amounts(job, workload, place)
     if cluster:
@@ -44,7 +49,7 @@ def check(job: dict[str, Any], pins: dict[str, Any], place: Place) -> list[str]:
     return problems
 
 
-def _named(job: dict[str, Any], place: Place) -> Iterator[str]:
+def _named(job: dict[str, Any], place: Place, *, own: bool = False) -> Iterator[str]:
     """Look names up; one that is unknown is taken out of `job`, so that later checks leave it alone."""
     look_up = {
         "system": lambda name: system(name).cluster.id,
@@ -54,7 +59,7 @@ def _named(job: dict[str, Any], place: Place) -> Iterator[str]:
         "model": _model_name,
     }
     for key, find in look_up.items():
-        if key not in job:
+        if key not in job or (own and key == "model"):
             continue
         try:
             job[key] = find(job[key])
@@ -85,9 +90,10 @@ def _workload(job: dict[str, Any], place: Place, problems: list[str]) -> Workloa
         if key not in job:
             continue
         if workload.sample != sample:
+            other = f", or give {sizes[workload.sample]}" if workload.sample in sizes else ""
             problems.append(
                 f"{place(('job', key))}: is {job[key]}, but a sample of {workload.name} is one {workload.sample}; "
-                f"legal: leave it out, or give {sizes[workload.sample]}."
+                f"legal: leave it out{other}."
             )
             continue
         try:
@@ -186,7 +192,7 @@ def _pins(
         yield f"{place(('strategy', key) if key else ('job', 'global_batch'))}: {problem}"
 
 
-def read_layers_question(given: Mapping[str, str]) -> tuple[dict[str, Any], Workload, Chip]:
+def read_layers_question(given: Mapping[str, str | Workload]) -> tuple[dict[str, Any], Workload, Chip]:
     """The question of a roofline: model and chip with options, checked together.
 
     Raises
@@ -200,19 +206,23 @@ def read_layers_question(given: Mapping[str, str]) -> tuple[dict[str, Any], Work
 
     problems: list[str] = []
     job: dict[str, Any] = {}
+    own: Workload | None = None
     fields = {**JOB, "micro_batch": STRATEGY["micro_batch"]}
     for key, value in given.items():
         if key == "chip":
+            continue
+        if isinstance(value, Workload):
+            own, job[key] = value, value.name
             continue
         try:
             job[key] = read_value(fields[key], value)
         except ValueError as error:
             problems.append(f"{place((key,))}: {error}")
-    problems += _named(job, place)
-    workload = _workload(job, place, problems)
+    problems += _named(job, place, own=own is not None)
+    workload = own or _workload(job, place, problems)
     chip = None
     try:
-        chip = hardware.chip(given["chip"])
+        chip = hardware.chip(str(given["chip"]))
     except hardware.CatalogError as error:
         problems.append(f"--chip: {error}")
     if chip is not None:

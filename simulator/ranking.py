@@ -14,6 +14,7 @@ from .lowering import lower_columns
 from .memory import MemoryColumns, memory_byte
 from .parallelism import Parallelism
 from .search import Candidates, legal
+from .staging import staged
 from .stepspec import StepSpec, StepTime
 
 
@@ -78,7 +79,7 @@ def search(job: Job, constants: Constants) -> Search:
             times=None,
             order=np.zeros(0, np.int64),
         )
-    lowered = lower_columns(job.workload, context, fitting.columns)
+    lowered = staged(job.workload, lower_columns(job.workload, context, fitting.columns))
     steps = batch(lowered, constants)
     times = step_times(steps)
     return Search(

@@ -37,7 +37,7 @@ _HEADINGS: Final[Mapping[str, str]] = {
     "tensor": "layouts: tensor-parallel ranks do not divide the model",
     "positions": "layouts: context-parallel ranks do not divide the sequence",
     "slabs": "layouts: slabs are thinner than their halo",
-    "pipeline kind": "layouts: blocks differ too much for a pipeline",
+    "pipeline kind": "layouts: pipeline stages exceed the layers",
     "stages": "layouts: pipeline stages do not divide the blocks",
     "batch": "layouts: replicas do not divide the global batch",
     "micro-batch": "layouts: micro-batches do not divide the samples of a replica",

@@ -17,6 +17,7 @@ from .legality import Premise, Rule, divisors
 from .legality.rule import Bools, Columns, remainder, rule
 from .parallelism import CHUNKED, COLUMNS, CONTEXT_EXCHANGES, OFFLOADS
 from .stack import RECOMPUTE_MODES, Stack
+from .staging import is_one_run
 from .stepspec import SCHEDULES
 
 #: Context parallelism is looked at from this sequence length on, up to so many ranks.
@@ -187,6 +188,8 @@ def scope_of(premise: Premise, stack: Stack, pins: Mapping[str, int], *, last_re
 
 def _uneven(premise: Premise, c: Columns) -> Bools:
     pp, blocks = c["pp"], max(premise.blocks, 1)
+    if not is_one_run(premise.workload):
+        return np.zeros(len(pp), dtype=bool)
     trimmed = (pp > 2) & ((blocks + 2) % pp == 0)
     return np.asarray((blocks % pp != 0) & ~trimmed & (-(-blocks // pp) * pp > MOST_UNEVEN * blocks))
 

@@ -67,8 +67,11 @@ class Stack:
     rank updates [B]; ``loss_byte`` what one logit takes at the loss, with
     its gradient, in 16-bit recipes [B]; ``selective_share`` what a block keeps under "selective" where attention is
     fused and other products are replayed, as a share of all; ``keeps_scores``: attention's scores are kept though its
-    kernels are fused; ``offloads_optimizer``: masters and state stand in the host's memory; ``cuts_by_cost``: pipeline
-    stages share blocks and head by their parameters.
+    kernels are fused; ``keeps_gathered``: what sequence parallelism gathers for a product stays whole for the backward
+    pass and is not gathered anew; ``offloads_optimizer``: masters and state stand in the host's memory, with
+    ``offloads_parameters`` the shards of parameters and gradients too (ZeRO-3);
+    ``unrolls_recurrence``: every step of a recurrent layer is an op of its own, with its own weight gradient;
+    ``cuts_by_cost``: pipeline stages share blocks and head by their parameters.
     ``matches`` holds regular expressions of (source, software) that recognise the stack in a table of measured runs,
     and optionally the family of workload they hold for.
     """
@@ -113,7 +116,10 @@ class Stack:
     loss_byte: float = 8.0
     selective_share: float = 1.0
     keeps_scores: bool = False
+    keeps_gathered: bool = False
     offloads_optimizer: bool = False
+    offloads_parameters: bool = False
+    unrolls_recurrence: bool = False
     cuts_by_cost: bool = False
     note: str = ""
     matches: tuple[tuple[str, ...], ...] = ()

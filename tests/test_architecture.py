@@ -192,6 +192,7 @@ LAYERS = (
     ("recurrent_rows",),
     ("partition",),
     ("lowering",),
+    ("staging",),
     ("traffic",),
     ("pricing", "calibration.fit", "calibration.kernel_fit"),
     ("analytic", "composition", "events", "memory", "roofline"),
@@ -199,11 +200,11 @@ LAYERS = (
     ("calibration_data", "deviations_file", "defaults", "query", "query_checks", "job", "sources", "user_catalog"),
     ("search_scope",),
     ("search", "ranking", "validation", "kernel_calibration", "collective_calibration", "measured_points"),
-    ("explain", "what_if", "collective_question", "collective_flows", "collective_curve"),
+    ("command_line", "fine_tuning", "model_file", "explain", "what_if", "collective_question", "collective_flows", "collective_curve"),
     ("planner",),
     ("one_step",),
     ("report",),
-    ("cli", "calibration.__main__", "calibration.kernels", "calibration.collectives", "calibration.held_out_fit"),
+    ("cli", "commands", "calibration.__main__", "calibration.kernels", "calibration.collectives", "calibration.held_out_fit"),
 )
 #: What points upwards all the same: how a capacity is written.
 UPWARD = {("search", "report.quantities")}

@@ -10,6 +10,7 @@ import numpy as np
 from ..lowering import stage_repeats
 from ..parallelism import CHUNKED
 from ..schedules import SCHEDULES as ORDERS
+from ..staging import is_one_run, single_layers
 from ..stepspec import SCHEDULES
 from .premise import Premise
 from .rule import Bools, Columns, Row, remainder, rule
@@ -18,25 +19,22 @@ from .rule import Bools, Columns, Row, remainder, rule
 _UNPIPELINED: Final = tuple(SCHEDULES.index(word) for word in ("gpipe", "1f1b"))
 _INTERLEAVED: Final = SCHEDULES.index("interleaved")
 _CHUNKED: Final = tuple(SCHEDULES.index(word) for word in CHUNKED)
-#: Share of the blocks that may be of another kind than the run that a pipeline cuts.
-_OTHER_BLOCKS: Final = 0.1
 
 
 def _pipeline_kind(premise: Premise, c: Columns) -> Bools:
-    one_run = premise.blocks and premise.other_blocks <= _OTHER_BLOCKS * (premise.blocks + premise.other_blocks)
-    return np.asarray((c["pp"] > 1) & (not one_run or not premise.workload.splits_tensors))
+    """A network that is no run of like blocks is cut between any layers; every stage holds one."""
+    if is_one_run(premise.workload):
+        return np.zeros(len(c["pp"]), dtype=bool)
+    return np.asarray((c["pp"] > 1) & (c["pp"] > single_layers(premise.workload)))
 
 
 def _pipeline_kind_why(premise: Premise, row: Row) -> str:
-    return (
-        f"pp={row['pp']} stages need one run of like blocks; layers of {premise.workload.name} differ, and stages "
-        "balanced by cost are not there yet"
-    )
+    return f"pp={row['pp']} exceeds {single_layers(premise.workload)} layers"
 
 
 def _stages(premise: Premise, c: Columns) -> Bools:
     """Stages of `stage_repeats` hold every block once, and each at least one layer."""
-    if not premise.blocks:
+    if not is_one_run(premise.workload):
         return np.zeros(len(c["pp"]), dtype=bool)
     pp = np.minimum(c["pp"], premise.blocks + 1)
     repeat = stage_repeats(premise.repeats, pp)
@@ -75,7 +73,8 @@ def _micro_batch_why(premise: Premise, row: Row) -> str:
 def _chunks(premise: Premise, c: Columns) -> Bools:
     several = c["virtual_stages"] > 1
     fits = np.isin(c["schedule"], _CHUNKED) & (c["pp"] > 1)
-    return np.asarray(several & ~(fits & (c["virtual_stages"] * c["pp"] <= premise.blocks)))
+    room = premise.blocks if is_one_run(premise.workload) else single_layers(premise.workload)
+    return np.asarray(several & ~(fits & (c["virtual_stages"] * c["pp"] <= room)))
 
 
 def _chunks_why(premise: Premise, row: Row) -> str:
@@ -115,7 +114,7 @@ def _schedule_why(premise: Premise, row: Row) -> str:
 
 
 RULES: Final = (
-    rule("pipeline kind", "pp", "a pipeline cuts one run of like blocks", _pipeline_kind, _pipeline_kind_why),
+    rule("pipeline kind", "pp", "every stage of a pipeline holds a layer", _pipeline_kind, _pipeline_kind_why),
     rule("stages", "pp", "every pipeline stage holds a block, and they hold all of them", _stages, _stages_why),
     rule("batch", "dp", "replicas divide the global batch", _batch, _batch_why),
     rule("micro-batch", "dp micro_batch", "micro-batches divide the samples of a replica", _micro_batch,

@@ -12,6 +12,7 @@ from ..analytic import evaluate
 from ..constants import Constants
 from ..kernels.optable import Floats
 from ..lowering import Context, Lowered, join, lower
+from ..staging import staged
 from ..traffic import Traffic, traffic_of
 from .rows import RunJob
 
@@ -49,7 +50,8 @@ def job_table(jobs: Sequence[RunJob]) -> JobTable:
         for (_, context, frozen), positions in groups.items():
             members = [jobs[p] for p in positions]
             strategies = [member.parallelism for member in members]
-            lowered.append(lower(members[0].workload, context, strategies, frozen=frozen))
+            workload = members[0].workload
+            lowered.append(staged(workload, lower(workload, context, strategies, frozen=frozen)))
             order += positions
         joined = join(lowered)
         parts.append((np.array(order), joined, traffic_of(joined)))

@@ -60,8 +60,8 @@ _ZERO_BUBBLE: Final[Mapping[str, str]] = {"ZB-1p": "zb1p", "ZB-2p": "zb2p", "ZB-
 _RECOMPUTE: Final[Mapping[str, str]] = {"none": "none", "selective": "selective", "full": "full"}
 
 
-#: A run that was measured did fit: a strategy is ruled out only if it needs so many times the memory there is, by a count
-#: that may err.
+#: A run that was measured did fit: a strategy is ruled out only if it needs so many times the memory there is, by a
+#: count that may err.
 _LENIENCE: Final = 1.25
 #: Steps between two exchanges of replicas that have none.
 _NEVER: Final = 10**6

@@ -1,4 +1,4 @@
-"""What a row of measured runs trains: the catalogue's entry behind the words of its source, and the size of a sample."""
+"""What a row of measured runs trains: the entry of the catalogue behind its source's words, and a sample's size."""
 
 from __future__ import annotations
 

@@ -249,8 +249,6 @@ def test_strategies_that_a_rule_forbids_are_counted_with_the_least_example() -> 
     assert heads.example is not None
 
 
-def test_networks_whose_blocks_differ_have_no_pipeline_and_say_so() -> None:
+def test_networks_whose_blocks_differ_are_cut_between_any_layers() -> None:
     found = search("t5-11b", "selene", "megatron-lm-2022", 16, 16)
-    assert values(found, "pp") == {1}
-    said = {group.limit: group for group in found.rejected}
-    assert "stages balanced by cost are not there yet" in said["layouts: blocks differ too much for a pipeline"].by
+    assert values(found, "pp") == {1, 2, 4, 8, 16}

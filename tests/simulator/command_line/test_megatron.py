@@ -13,15 +13,18 @@ GPT3 = (
 )
 LLAMA = (
     "--swiglu --disable-bias-linear --normalization RMSNorm --untie-embeddings-and-output-weights --bf16 "
-    "--position-embedding-type rope --attention-dropout 0 --hidden-dropout 0 --group-query-attention --num-query-groups 8 "
+    "--position-embedding-type rope --attention-dropout 0 --hidden-dropout 0 --group-query-attention "
+    "--num-query-groups 8 "
     "--seq-length 8192 --max-position-embeddings 131072 --micro-batch-size 1 --global-batch-size 128 "
     "--make-vocab-size-divisible-by 16 --tokenizer-type HuggingFaceTokenizer "
 )
 DEEPSEEK = (
     "--num-layers 61 --hidden-size 7168 --num-attention-heads 128 --ffn-hidden-size 18432 --seq-length 4096 "
-    "--max-position-embeddings 163840 --micro-batch-size 1 --global-batch-size 8192 --bf16 --swiglu --disable-bias-linear "
-    "--normalization RMSNorm --untie-embeddings-and-output-weights --position-embedding-type rope --attention-dropout 0 "
-    "--hidden-dropout 0 --multi-latent-attention --qk-layernorm --q-lora-rank 1536 --kv-lora-rank 512 --num-experts 256 "
+    "--max-position-embeddings 163840 --micro-batch-size 1 --global-batch-size 8192 --bf16 --swiglu "
+    "--disable-bias-linear "
+    "--normalization RMSNorm --untie-embeddings-and-output-weights --position-embedding-type rope "
+    "--attention-dropout 0 --hidden-dropout 0 --multi-latent-attention --qk-layernorm --q-lora-rank 1536 "
+    "--kv-lora-rank 512 --num-experts 256 "
     "--moe-router-topk 8 --moe-ffn-hidden-size 2048 --moe-shared-expert-intermediate-size 2048 "
     "--moe-layer-freq '([0]*3+[1]*58)' --moe-router-enable-expert-bias --vocab-size 129280 "
 )
@@ -82,9 +85,14 @@ def test_parameters_are_those_published(name):
 
 @pytest.mark.parametrize(
     ("name", "ours"),
-    [("gpt3 175b", "GPT3-175B"), ("llama 3 8b", "Llama-3-8B"), ("llama 3.1 405b", "Llama-3.1-405B"), ("mixtral 8x7b", "Mixtral-8x7B"),
-     ("deepseek v3 with one more token", "DeepSeek-V3-671B")],
-)  # fmt: skip
+    [
+        ("gpt3 175b", "GPT3-175B"),
+        ("llama 3 8b", "Llama-3-8B"),
+        ("llama 3.1 405b", "Llama-3.1-405B"),
+        ("mixtral 8x7b", "Mixtral-8x7B"),
+        ("deepseek v3 with one more token", "DeepSeek-V3-671B"),
+    ],
+)
 def test_parameters_and_work_are_those_of_the_catalogue(name, ours):
     found = read(PUBLISHED[name][0]).workload
     entry = catalog.model(ours, seq_len=found.tokens_per_sample)
@@ -94,8 +102,8 @@ def test_parameters_and_work_are_those_of_the_catalogue(name, ours):
 
 
 def test_defaults_of_the_program_are_taken_and_said():
-    command = read("--num-layers 2 --hidden-size 96 --num-attention-heads 4 --seq-length 8 --max-position-embeddings 16 "
-                   "--micro-batch-size 3 --swiglu --vocab-size 100")  # fmt: skip
+    command = read("--num-layers 2 --hidden-size 96 --num-attention-heads 4 --seq-length 8 --vocab-size 100 "
+                   "--max-position-embeddings 16 --micro-batch-size 3 --swiglu")  # fmt: skip
     hyper = command.workload.hyper
     assert hyper["ffn"] == 256  # 8/3 of the hidden size in 64s
     assert hyper["vocab"] == 128
@@ -158,7 +166,8 @@ def test_windows_narrow_attention_of_the_blocks_they_name():
 
 def test_batch_layout_and_amount_of_data():
     command = read(
-        f"{GPT3} --tensor-model-parallel-size 8 --pipeline-model-parallel-size 8 --num-layers-per-virtual-pipeline-stage 3 "
+        f"{GPT3} --tensor-model-parallel-size 8 --pipeline-model-parallel-size 8 "
+        "--num-layers-per-virtual-pipeline-stage 3 "
         "--sequence-parallel --recompute-activations --use-distributed-optimizer --train-iters 500"
     )
     assert (command.nodes, command.per_node) == (16, 8)
@@ -205,11 +214,16 @@ def test_sequence_parallelism_without_tensor_parallelism_is_switched_off():
 @pytest.mark.parametrize(
     ("words", "precision"),
     [
-        ("--bf16", "bf16_fp32_gradients"), ("--bf16 --grad-reduce-in-bf16", "bf16_mixed"), ("--fp16", "fp16_mixed"), ("", "fp32"),
-        ("--bf16 --fp8-format hybrid", "fp8"), ("--bf16 --fp8-format e4m3 --fp8-recipe mxfp8", "mxfp8"),
-        ("--bf16 --fp8-format hybrid --fp8-recipe tensorwise", "fp8_current"), ("--bf16 --fp4-format e2m1", "nvfp4"),
+        ("--bf16", "bf16_fp32_gradients"),
+        ("--bf16 --grad-reduce-in-bf16", "bf16_mixed"),
+        ("--fp16", "fp16_mixed"),
+        ("", "fp32"),
+        ("--bf16 --fp8-format hybrid", "fp8"),
+        ("--bf16 --fp8-format e4m3 --fp8-recipe mxfp8", "mxfp8"),
+        ("--bf16 --fp8-format hybrid --fp8-recipe tensorwise", "fp8_current"),
+        ("--bf16 --fp4-format e2m1", "nvfp4"),
     ],
-)  # fmt: skip
+)
 def test_number_formats(words, precision):
     assert read(GPT3.replace("--fp16", words)).job["precision"] == precision
 
@@ -285,7 +299,8 @@ def test_a_command_in_a_variable():
 
 
 def test_no_word_is_dropped():
-    extra = "--lr 1e-4 --log-interval 10 --decoder-first-pipeline-num-layers 3 --quite-new-word 7 --tp-comm-overlap --data-path a b c"
+    extra = "--lr 1e-4 --log-interval 10 --decoder-first-pipeline-num-layers 3 --quite-new-word 7"
+    extra += " --tp-comm-overlap --data-path a b c"
     command = read(f"{GPT3} {extra}")
     said = {one.what for one in command.said} | {switch.said.what for switch in command.switches}
     given = {word for word in f"{GPT3} {extra}".split() if word.startswith("--")}

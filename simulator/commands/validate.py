@@ -1,0 +1,116 @@
+"""`trainyard validate`."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import click
+
+from ..errors import InputError
+from .asking import CATALOG, JSON, output_problems
+from .printing import as_json_text, deliver, note
+
+_VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence")
+_VALIDATED: Final = ("runs", "kernels", "collectives")
+#: What can be held out together, by kind; the first unless --by says otherwise.
+_HOLDS: Final = {"kernels": ("chips", "shapes", "generations"), "collectives": ("groups", "systems")}
+
+
+@click.command()
+@click.argument("kind", metavar="KIND")
+@click.argument("file", required=False, metavar="[FILE.csv]")
+@click.option("--out", metavar="PRED.csv", help="Write one prediction per input line there.")
+@click.option("--held-out", is_flag=True, help="Predict every group with constants fitted without it.")
+@click.option(
+    "--by",
+    "hold",
+    type=click.Choice([word for words in _HOLDS.values() for word in words]),
+    help="What is held out together: chips (default), shapes or generations of kernels, groups (default) or systems "
+    "of collectives.",
+)
+@click.option("--calibration", default="default", show_default=True, metavar="NAME", help="Fitted constants to use.")
+@JSON
+@CATALOG
+def validate(
+    kind: str, file: str | None, out: str | None, held_out: bool, hold: str | None, calibration: str, as_json: bool
+) -> int:
+    """Compare predictions with measurements; without a file, with those that ship.
+
+    KIND is runs, kernels or collectives; convergence is to come.
+    """
+    from hwmodels.datafile import did_you_mean
+
+    if kind not in _VALIDATE_KINDS:
+        near = did_you_mean(kind, _VALIDATE_KINDS)
+        raise InputError(f"validate: there is no kind {ascii(kind)[:80]}; legal: {', '.join(_VALIDATED)}.{near}")
+    if kind not in _VALIDATED:
+        raise InputError(f"validate: {kind} is not yet supported; legal: {', '.join(_VALIDATED)}.")
+    if hold is not None and (kind not in _HOLDS or not held_out):
+        raise InputError(
+            "--by: goes with --held-out of kernels and of collectives; runs are held out by source, model and chip."
+        )
+    if hold is not None and hold not in _HOLDS[kind]:
+        raise InputError(f"--by: {kind} are held out by {', '.join(_HOLDS[kind])}; not by {hold}.")
+    problems = output_problems(file, [out])
+    if out is not None and os.path.exists(out) and not os.path.isfile(out) and not problems:
+        problems = [f"{out!a}: is not a plain file; predictions are written all or nothing."]
+    if problems:
+        raise InputError(*problems)
+    if kind in _HOLDS:
+        held = (hold or _HOLDS[kind][0]) if held_out else ""
+        deliver(_validated_by(kind, file, out, hold=held, calibration=calibration, as_json=as_json), None)
+    else:
+        deliver(_validated(file, out, held_out=held_out, calibration=calibration, as_json=as_json), None)
+    return 0
+
+
+def _validated(file: str | None, out: str | None, *, held_out: bool, calibration: str, as_json: bool) -> str:
+    from pathlib import Path
+
+    from ..calibration_data import CalibrationError, load
+    from ..validation import TableError, validate_runs
+
+    try:
+        load(calibration)
+    except CalibrationError as error:
+        raise InputError(f"--calibration: {error.args[0]}") from None
+    try:
+        summary = validate_runs(
+            Path(file) if file is not None else None,
+            Path(out) if out is not None else None,
+            held_out=held_out,
+            calibration=calibration,
+            progress=note,
+        )
+    except TableError as error:
+        raise InputError(str(error)) from None
+    if out is not None:
+        note(f"wrote {out}")
+    return as_json_text(summary.as_json()) if as_json else summary.text()
+
+
+def _validated_by(kind: str, file: str | None, out: str | None, *, hold: str, calibration: str, as_json: bool) -> str:
+    """Kinds whose rows are held out in more than one way."""
+    from pathlib import Path
+
+    from ..calibration_data import CalibrationError
+    from ..validation import TableError
+    from ..validation.held_out_command import validate_measured
+
+    try:
+        summary = validate_measured(
+            kind,
+            Path(file) if file is not None else None,
+            Path(out) if out is not None else None,
+            hold=hold,
+            calibration=calibration,
+            progress=note,
+        )
+    except CalibrationError as error:
+        raise InputError(f"--calibration: {error.args[0]}") from None
+    except TableError as error:
+        raise InputError(str(error)) from None
+    if out is not None:
+        note(f"wrote {out}")
+    return as_json_text(summary.as_json()) if as_json else summary.text()
