@@ -130,6 +130,7 @@ def roofline_lines(lines: list[str]) -> list[str]:
 
 _KINDS = {
     "all": "all runs", "llm": "language models", "bert": "BERT and other encoders", "cnn": "convolutional networks",
+    "other": "recurrent, recommender, scientific, generative",
     "llm2020_now": "2020 to now", "bert2018_2020": "2018 to 2020", "cnn2015_2018": "2015 to 2018",
 }  # fmt: skip
 
@@ -149,9 +150,10 @@ def record() -> str:
     count = recorded_coverage()
     total = sum(count.values())
     covered = (
-        f"The corpus has {total:,} published rows. {count['predicted']:,} can be predicted; the table counts one row "
-        "of each run, without those that contradict themselves. The others are refused, each with its reason: "
-        f"{count['another metric']:,} measure something else than a step (memory, time to a target), "
+        f"The corpus has {total:,} published rows. {count['predicted']:,} are predicted as steps and {count['memory']:,} "
+        "as memory; the table counts one row of each run, without those that contradict themselves. The others are "
+        "refused, each with its reason: "
+        f"{count['another metric']:,} measure something else (time to a target, a speed-up), "
         f"{count['unknown model']:,} have a model and {count['unknown chip']:,} a chip that does not ship, "
         f"{count['other']:,} lack something else. {len(load_constants().values)} fitted constants serve all runs "
         "together."

@@ -81,7 +81,7 @@ def record_tables(result: ValidationResult, summary: ValidationSummary, shipped:
     stacks = {
         p.row: result.table.jobs[i].context.stack.id
         for i, p in enumerate(result.predictions)
-        if p.predicted is not None
+        if p.predicted is not None and i in result.table.jobs
     }
     runs: list[list[str]] = []
     for number in shipped:
@@ -94,8 +94,8 @@ def record_tables(result: ValidationResult, summary: ValidationSummary, shipped:
 
 
 def coverage(table: Table) -> Mapping[str, int]:
-    """Rows of a table by what became of them: "predicted", or what they were refused for."""
-    counts = {"predicted": len(table.jobs), **dict.fromkeys(_REFUSED.values(), 0), "other": 0}
+    """Rows of a table by what became of them: "predicted" as a step or as "memory", or what they were refused for."""
+    counts = {"predicted": len(table.jobs), "memory": len(table.memory_jobs), **dict.fromkeys(_REFUSED.values(), 0), "other": 0}
     for reason in table.refused.values():
         counts[next((word for begin, word in _REFUSED.items() if reason.startswith(begin)), "other")] += 1
     return counts

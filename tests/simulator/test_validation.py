@@ -156,7 +156,7 @@ def test_every_input_line_has_one_output_line_in_order_and_every_refusal_a_reaso
     table = [
         FULL, FULL | {"row": "8", "model": "nobody's model"}, FULL | {"row": "9", "metric": "loss"},
         FULL | {"row": "3", "num_chips": ""}, FULL | {"row": ""}, FULL | {"row": "5", "chip": "abacus"},
-        FULL | {"row": "6", "ep": "8"}, FULL | {"row": "1", "dp": "", "tp": "3"},
+        FULL | {"row": "6", "ep": "3"}, FULL | {"row": "1", "dp": "", "tp": "3"},
         FULL | {"row": "2", "precision": "fp3"},
     ]  # fmt: skip
     got = lines(write(tmp_path / "runs.csv", table))
@@ -166,7 +166,8 @@ def test_every_input_line_has_one_output_line_in_order_and_every_refusal_a_reaso
     reasons = [
         "model \"nobody's model\" is not in the catalogue", "metric 'loss' does not follow from a step time",
         "the number of chips is not stated", "chip 'abacus' (80 GB) is not in the catalogue",
-        "expert parallelism is not modelled yet", "tp x pp x cp = 6 does not divide 64 chips",
+        "Parallelism: ep x etp = 3 x 1 = 3 does not divide the ranks of a stage, tp x cp x dp = 32.",
+        "tp x pp x cp = 6 does not divide 64 chips",
         "precision 'fp3' is not a recipe",
     ]  # fmt: skip
     assert [line["reason"] for line in got if line["reason"]] == reasons
@@ -647,10 +648,10 @@ def test_a_summary_prints_coverage_errors_and_refusals(
     assert f"{summary.by_era[0].macro:.1%}" in text
     written = tmp_path / "out.csv"
     refused = validate_runs(
-        write(tmp_path / "runs.csv", [FULL | {"era": ""}, FULL | {"run_id": "2", "ep": "4"}]), written
+        write(tmp_path / "runs.csv", [FULL | {"era": ""}, FULL | {"run_id": "2", "ep": "3"}]), written
     )
     assert refused.text().endswith(f"predictions written to {written}\n")
-    assert "      1  expert parallelism is not modelled yet" in refused.text()
+    assert "      1  Parallelism: ep x etp = 3 x 1 = 3 does not divide" in refused.text()
     assert refused.as_json()["coverage"] == 0.5
     assert len(written.read_text("utf-8").splitlines()) == 3
 
