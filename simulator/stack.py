@@ -67,11 +67,11 @@ class Stack:
     rank updates [B]; ``loss_byte`` what one logit takes at the loss, with
     its gradient, in 16-bit recipes [B]; ``selective_share`` what a block keeps under "selective" where attention is
     fused and other products are replayed, as a share of all; ``keeps_scores``: attention's scores are kept though its
-    kernels are fused; ``keeps_gathered``: what sequence parallelism gathers for a product stays whole for the backward
-    pass and is not gathered anew; ``offloads_optimizer``: masters and state stand in the host's memory, with
-    ``offloads_parameters`` the shards of parameters and gradients too (ZeRO-3);
-    ``unrolls_recurrence``: every step of a recurrent layer is an op of its own, with its own weight gradient;
-    ``cuts_by_cost``: pipeline stages share blocks and head by their parameters.
+    kernels are fused; ``gathered_share``: how much of what
+    sequence parallelism gathers for products stays whole for the backward pass and is not gathered anew;
+    ``offloads_optimizer``: masters and state stand in the host's memory, with ``offloads_parameters`` the shards of
+    parameters and gradients too (ZeRO-3); ``unrolls_recurrence``: every step of a recurrent layer is an op of its own,
+    with its own weight gradient; ``cuts_by_cost``: pipeline stages share blocks and head by their parameters.
     ``matches`` holds regular expressions of (source, software) that recognise the stack in a table of measured runs,
     and optionally the family of workload they hold for.
     """
@@ -116,7 +116,7 @@ class Stack:
     loss_byte: float = 8.0
     selective_share: float = 1.0
     keeps_scores: bool = False
-    keeps_gathered: bool = False
+    gathered_share: float = 0.0
     offloads_optimizer: bool = False
     offloads_parameters: bool = False
     unrolls_recurrence: bool = False
@@ -138,7 +138,7 @@ class Stack:
         for name, most in (
             ("allocator_share", 1.0), ("gradient_copy_byte", 16.0), ("pass_gradient_byte", 16.0),
             ("eager_kept_share", 2.0), ("update_byte", 32.0), ("loss_byte", 32.0),
-            ("selective_share", 1.0), ("framework_reserve_byte", 32e9),
+            ("selective_share", 1.0), ("gathered_share", 1.0), ("framework_reserve_byte", 32e9),
         ):  # fmt: skip
             if not 0.0 <= getattr(self, name) <= most:
                 raise ValueError(f"Stack {self.id!r}: {name} is {getattr(self, name)!r}; a number from 0 to {most:g}.")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..calibration_data import row_ranges, to_toml
 from ..output import write_atomically
+from ..validation.memory_record import constants_toml, with_held_memory
 from ..validation.record_files import shipped_rows, write_record
 from ..validation.runs import TableError, fit_all, predict_runs_held_out, read_table
 from ..validation.summary import summarise
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         table = read_table(Path(arguments[0]))
         result = predict_runs_held_out(table, progress=lambda text: print(text, file=sys.stderr))
+        result, memory = with_held_memory(result)
     except TableError as error:
         print(f"simulator.calibration: {error}", file=sys.stderr)
         return 2
@@ -44,8 +46,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     with as_file(files("simulator") / "data" / "calibrations") as folder:
         write_atomically(folder / "default.toml", text)
-        write_record(result, summarise(result), folder, shipped_rows())
-    print(summarise(result).text())
+        write_record(result, summarise(result, memory=memory), folder, shipped_rows())
+        if memory is not None:
+            write_atomically(folder.parent / "memory_constants.toml", constants_toml(memory))
+    print(summarise(result, memory=memory).text())
     return 0
 
 

@@ -19,8 +19,8 @@ class Rates:
     storage precision. ``conv_fraction``, ``attention_fraction`` and ``attention_backward_fraction`` are what
     convolutions and fused attention reach of it;
     ``traffic_scale`` multiplies the bytes of element-wise kernels, ``thin_traffic`` those of convolutions of thin
-    groups, whose multiply-adds run at ``thin_flop_per_s``. ``recurrent_flop_per_s`` is the peak that calls on recurrent layers are
-    counted against.
+    groups, whose multiply-adds run at ``thin_flop_per_s``. ``recurrent_flop_per_s`` is the peak that calls on recurrent
+    layers are counted against.
     """
 
     product_flop_per_s: Floats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -31,12 +32,13 @@ class LayerSums:
     ``*_saved``, ``scores`` and ``statistics`` are elements of two bytes in a 16-bit recipe, without what the loss keeps
     of its logits, which stands in ``loss_saved``; ``expert_saved`` what experts keep that their own tensor parallelism
     does not divide; ``dense_saved`` what dense layers keep that neighbours may cut among them (hybrid parallelism).
-    ``logits`` are the elements that a vocabulary-split product writes; ``input_elements`` what enters the layer;
-    ``keys`` the elements of keys and values. ``sharded`` and ``replicated`` are parameters that tensor parallelism
-    divides and does not; ``cut_experts`` and ``whole_experts`` those of experts and spread tables, of which the first
-    are divided by experts' own tensor parallelism; ``dense_*`` those of dense layers, counted above too. ``widths``:
-    for every op but the head's product, whose output is the loss's, the elements of its gradients (whole, divided by
-    tp), shape (ops, 2).
+    ``gathered_saved``: inputs of products that sequence parallelism gathers, counted above too. ``logits`` are the
+    elements that the head's product writes; ``input_elements`` what enters the layer; ``keys`` the elements of keys and
+    values. ``sharded`` and ``replicated`` are parameters that tensor parallelism divides and does not; ``cut_experts``
+    and ``whole_experts`` those of experts and spread tables, of which the first are divided by experts' own tensor
+    parallelism; ``dense_*`` those of dense layers, counted above too; ``unrolled`` those of recurrent layers, once for
+    every step but one. ``widths``: for every op but the head's product, whose output is the loss's, the elements of its
+    gradients (whole, divided by tp), shape (ops, 2).
     """
 
     split_saved: float
@@ -57,19 +59,21 @@ class LayerSums:
     matrix_share: float
     logits: float
     input_elements: float
+    gathered_saved: float
+    unrolled: float
     widths: Floats
 
     @classmethod
     def of(cls, layer: Layer) -> LayerSums:
         """Add up one layer."""
         ops = layer.ops
-        ends = [i for i, op in enumerate(ops) if op.kind == "gemm" and op.split == "vocab"]
+        ends = _logits(layer)
         after = ops[ends[-1] + 1 :] if ends else ()
         kept = [op for op in ops if op not in after]
         routed = [op for op in kept if op.experts and op.split == "column"]
         dense = [op for op in ops if op.kind == "gemm"] if layer.kind in DENSE_LAYERS else []
         rest = [op for op in ops if not op.is_spread]
-        inner = [op for op in kept if op.kind != "gemm" or op.split != "vocab"]
+        inner = [op for i, op in enumerate(ops) if i not in ends and op not in after]
         own = [op for op in kept if op not in routed]
         return cls(
             split_saved=_saved(own, _SPLIT),
@@ -92,6 +96,8 @@ class LayerSums:
             matrix_share=sum(op.parameters for op in ops if op.kind == "gemm") / max(layer.parameters, 1),
             logits=float(sum(ops[i].m * ops[i].n for i in ends)),
             input_elements=float(ops[0].read_elements),
+            gathered_saved=sum(op.saved_elements for op in kept if op.kind == "gemm" and op.split == "column"),
+            unrolled=float(sum((op.seq_len - 1) * op.parameters for op in ops if op.kind == "recurrent")),
             widths=np.array([_gradient_width(op) for op in inner], dtype=np.float64).reshape(-1, 2),
         )
 
@@ -111,6 +117,19 @@ class LayerSums:
         for whole, divided in self.widths:
             most = np.maximum(most, whole + divided / tp)
         return most
+
+
+def _logits(layer: Layer) -> list[int]:
+    """Places of the products that write logits: split by vocabulary, or in a head before a softmax that keeps them."""
+    ops = layer.ops
+    ends = [i for i, op in enumerate(ops) if op.kind == "gemm" and op.split == "vocab"]
+    if ends or layer.kind != "head":
+        return ends
+    return [
+        i
+        for i, (op, after) in enumerate(pairwise(ops))
+        if op.kind == "gemm" and "softmax" in after.name and after.saved_elements >= op.m * op.n
+    ]
 
 
 def _saved(ops: list[Op], splits: tuple[str, ...]) -> float:

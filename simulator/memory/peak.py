@@ -74,7 +74,8 @@ def stage_memory(
     Full recomputation keeps one block input per block. Embedding and head are never replayed. In a pipeline FSDP keeps
     the gathered parameters and whole gradients of its stage from the first micro-batch to the last. A format that the
     chip multiplies narrower than it stores keeps a copy of matrices (two where it is transposed) except under ZeRO-3,
-    which casts what it gathers.
+    which casts what it gathers. A stack that unrolls recurrences holds one gradient of their weights a step until it
+    adds them.
 
     Leaves out: workspace of convolutions beyond the reserve, allocator holes beyond the stack's share, unequal load of
     experts.
@@ -118,6 +119,8 @@ def stage_memory(
         return np.asarray((stage - experts) / d[:, None] + experts / e[:, None])
 
     learns = 0.0 if frozen else 1.0
+    # Shards in the host's memory come when they are gathered.
+    here = np.where(stack.offloads_parameters & (columns["sharding"] == _ZERO[3]) & (ranks > 1), 0.0, 1.0)[:, None]
     zero3 = (columns["sharding"] == _ZERO[3]) & (ranks > 1)
     copies = 0.0
     if recipe.matmul_byte < recipe.storage_byte:
@@ -133,8 +136,11 @@ def stage_memory(
     # Of parameters that are gathered while a pipeline runs, the whole stage is there; without one, two blocks.
     tall = np.max(np.where(repeat > 0, held[:, None, :], 0.0), axis=2)
     through = np.where((pp > 1)[:, None], stage, GATHERED_BLOCKS * tall)
-    whole = np.where((pp > 1)[:, None], stage, tall)
-    gathered = np.where(zero3[:, None], recipe.storage_byte * (through + learns * whole), 0.0)
+    # Whole gradients that wait for the last micro-batch are added up as they are stored.
+    whole = np.where((pp > 1)[:, None], max(gradient, recipe.storage_byte) * stage, recipe.storage_byte * tall)
+    gathered = np.where(zero3[:, None], recipe.storage_byte * through + learns * whole, 0.0)
+    unrolled = np.einsum("srg,g->sr", repeat, np.array([one.unrolled for one in sums]))
+    unrolled = unrolled * (gradient * learns if stack.unrolls_recurrence else 0.0)
 
     activation, left, loss, working, ring = _passes(workload, context, columns, sums, repeat)
     shape = (len(pp), repeat.shape[1], len(MOMENTS))
@@ -152,13 +158,13 @@ def stage_memory(
 
     none = np.zeros(shape[:2])
     return StageMemory(
-        parameter_byte=always(shared(3) * recipe.storage_byte + copied),
-        gradient_byte=always(learns * (shared(2) * gradient + stage * second)),
+        parameter_byte=always(here * shared(3) * recipe.storage_byte + copied),
+        gradient_byte=always(learns * here * (shared(2) * gradient + stage * second)),
         master_byte=always(shared(1) * recipe.master_byte * held_state),
         optimizer_byte=always(shared(1) * state * held_state),
         activation_byte=over(activation, left, activation, none),
         loss_byte=over(none, none, loss, none),
-        transient_byte=over(gathered + working, gathered + stage * of_pass, gathered, update),
+        transient_byte=over(gathered + working, gathered + stage * of_pass + unrolled, gathered, update),
         exchange_byte=over(boundary + bucket + ring, boundary + bucket, boundary + bucket, bucket),
         communicator_byte=groups * COMMUNICATOR_BYTE if context.cluster.chip.kind == "gpu" else 0.0 * groups,
         reserve_byte=np.full(len(pp), stack.framework_reserve_byte),
@@ -186,6 +192,7 @@ def _passes(
     for block, (layer, one) in enumerate(zip(workload.layers, sums, strict=True)):
         kept = unit * (one.split_saved / tp + one.sequence_saved / sequence + one.whole_saved)
         kept = kept + unit * (one.expert_saved * etp / tp + one.dense_saved * (hybrid - 1.0))
+        kept = kept + stack.gathered_share * unit * one.gathered_saved * (1.0 - 1.0 / sequence)
         scores = unit * one.scores / tp
         if layer.kind == "block":
             kept = kept * (1.0 + stack.eager_kept_share)

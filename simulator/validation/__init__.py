@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .command import predict_and_write
+from .memory_record import MemoryFit, with_held_memory
 from .runs import TableError, ValidationResult
 from .runs import validate_runs as predict_runs
 from .summary import ValidationSummary, summarise
@@ -32,8 +33,15 @@ def validate_runs(
     OutputError
         Where the predictions cannot be written.
     """
-    result, where = predict_and_write(
-        path, out, shipped="measured_runs.csv",
-        predict=lambda table: predict_runs(table, held_out=held_out, calibration=calibration, progress=progress),
-    )  # fmt: skip
-    return summarise(result, written=where)
+    fits: list[MemoryFit | None] = []
+
+    def predict(table: Path) -> ValidationResult:
+        result = predict_runs(table, held_out=held_out, calibration=calibration, progress=progress)
+        if not held_out:
+            return result
+        result, memory = with_held_memory(result)
+        fits.append(memory)
+        return result
+
+    result, where = predict_and_write(path, out, shipped="measured_runs.csv", predict=predict)
+    return summarise(result, memory=fits[0] if fits else None, written=where)

@@ -74,6 +74,8 @@ def record_tables(result: ValidationResult, summary: ValidationSummary, shipped:
     # A handful of runs of no stated era says nothing about one.
     groups = [("all" if g.name == "all" else "era", g) for g in summary.by_era if g.groups >= FEWEST_GROUPS]
     groups += [("kind", g) for g in summary.by_family]
+    if summary.memory is not None:
+        groups += [("memory", g) for g in (*summary.memory.overall, *summary.memory.by_reading)]
     lines = [
         [kind, g.name, g.runs, g.groups, *(_cell(getattr(g, c)) for c in _GROUP_COLUMNS[4:])] for kind, g in groups
     ]
@@ -95,7 +97,8 @@ def record_tables(result: ValidationResult, summary: ValidationSummary, shipped:
 
 def coverage(table: Table) -> Mapping[str, int]:
     """Rows of a table by what became of them: "predicted" as a step or as "memory", or what they were refused for."""
-    counts = {"predicted": len(table.jobs), "memory": len(table.memory_jobs), **dict.fromkeys(_REFUSED.values(), 0), "other": 0}
+    refused = dict.fromkeys((*_REFUSED.values(), "other"), 0)
+    counts = {"predicted": len(table.jobs), "memory": len(table.memory_jobs), **refused}
     for reason in table.refused.values():
         counts[next((word for begin, word in _REFUSED.items() if reason.startswith(begin)), "other")] += 1
     return counts
@@ -111,7 +114,7 @@ def write_record(result: ValidationResult, summary: ValidationSummary, folder: P
 
 
 def recorded_groups() -> tuple[tuple[str, GroupError], ...]:
-    """(set, errors) of every recorded set of runs; the set is "all", "era" or "kind"."""
+    """(set, errors) of every recorded set of runs; the set is "all", "era", "kind" or "memory"."""
     return tuple(
         (
             line["set"],

@@ -32,7 +32,7 @@ from .cells import Unsupported as Unsupported
 from .cells import count, number
 from .conventions import convention_of, flop_per_sample
 from .machines import cluster_for, server_for
-from .samples import DEFAULT_BATCHES, are_unjoined, default_of, workload_of
+from .samples import DEFAULT_BATCHES, DEFAULT_MICRO_BATCHES, are_unjoined, default_of, workload_of
 from .software import optimizer_of, precision_of, recipe_of, stack_of
 
 #: Configuration columns that a prediction may look at; nothing else of a row is read.
@@ -291,6 +291,8 @@ def _batches(
     total, micro = count(config, "global_batch"), count(config, "micro_batch")
     if not total and not micro and (total := default_of(DEFAULT_BATCHES, config)):
         assumed.append(f"the program's default batch, {total}")
+    if not total and not micro and (micro := default_of(DEFAULT_MICRO_BATCHES, config)):
+        assumed.append(f"the program's default batch of a chip, {micro}")
     if config["metric"] == "step_time_s" and not total and not micro and not stack.assumed_batch_tokens:
         raise Unsupported("a step time whose batch is not stated")
     accumulation = count(config, "accumulation")

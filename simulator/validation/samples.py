@@ -31,6 +31,8 @@ DEFAULT_BATCHES: Final = (
     ("DeepLearningExamples", r"^NCF", 1_048_576),
     ("Megatron-LM", r"^Qwen3\.5 truncated", 32),
 )
+#: (source, model) -> the program's own batch of one chip, where a row states none.
+DEFAULT_MICRO_BATCHES: Final = (("PaddlePaddle/benchmark", r"^Transformer$", 136),)
 #: (source, model) -> the sequence length of the program's own configuration, where a row states none.
 DEFAULT_LENGTHS: Final = (("Megatron-LM", r"^Qwen3\.5 truncated", 1024),)
 

@@ -65,7 +65,7 @@ ALONE: Mapping[str, tuple[Premise, Fields]] = {
     "context exchange": (GPT_16, {"dp": 16, "context_exchange": "all_gather"}),
     "ulysses": (premise(GPT, 64, 48), {"tp": 4, "cp": 8, "dp": 2, "context_exchange": "ulysses"}),
     "sequence parallel": (GPT_16, {"dp": 16, "sequence_parallel": True}),
-    "pipeline kind": (premise("t5-11b", 4, 8), {"pp": 2, "dp": 2}),
+    "pipeline kind": (premise("alexnet", 64, 64), {"pp": 32, "dp": 2}),
     "stages": (premise(GPT, 32, 48), {"pp": 32}),
     "batch": (premise(GPT, 32, 48), {"dp": 32}),
     "micro-batch": (GPT_16, {"dp": 16, "micro_batch": 2}),

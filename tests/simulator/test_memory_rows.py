@@ -9,7 +9,17 @@ import pytest
 
 from simulator.memory import stage_memory
 from simulator.parallelism import columns_of
-from simulator.validation.memory_rows import CONVENTIONS, OTHER, convention_of, memory_gb
+from simulator.validation.memory_ladders import balanced_accuracy, rungs
+from simulator.validation.memory_rows import figures, memory_gb, memory_job
+from simulator.validation.memory_software import (
+    OTHER,
+    RANGES,
+    SOFTWARE,
+    MemorySoftware,
+    constants_of,
+    factors_of,
+    software_of,
+)
 from simulator.validation.rows import RunJob, resolve
 
 NANOTRON = {
@@ -86,32 +96,118 @@ def test_stated_recomputation_is_taken_as_it_is() -> None:
     assert reading.predicted < memory_gb(job(NANOTRON, recompute="none")).predicted
 
 
-def test_unstated_sequence_parallelism_widens_the_interval_to_both_ways() -> None:
-    open_ = memory_gb(job(NANOTRON, tp="16", pp="1", dp="4", num_chips="64", micro_batch="8"))
-    stated = memory_gb(job(NANOTRON, tp="16", pp="1", dp="4", num_chips="64", micro_batch="8", sequence_parallel="yes"))
-    assert stated.predicted < open_.predicted
-    assert open_.high / open_.low > 1.5 * stated.high / stated.low
-
-
-def test_without_tensor_parallelism_there_is_nothing_to_assume_of_it() -> None:
-    assert not any("sequence parallelism" in each for each in memory_gb(job(NANOTRON)).assumed)
+def test_what_is_gathered_stays_whole_only_where_no_pipeline_runs() -> None:
+    alone = memory_job(job(NANOTRON, tp="8", pp="1", dp="4", num_chips="32", micro_batch="4", recompute="none"))
+    piped = memory_job(job(NANOTRON, tp="8", pp="2", dp="4", num_chips="64", micro_batch="4", recompute="none"))
+    assert alone.job.context.stack.gathered_share == 1.0
+    assert piped.job.context.stack.gathered_share < 0.5
 
 
 def test_a_first_rank_is_read_where_its_source_prints_that() -> None:
-    found = job(NANOTRON, pp="2", micro_batch="1")
-    stages = stage_memory(found.workload, found.context, columns_of([replace(found.parallelism, recompute="none")]))
-    reading = memory_gb(replace(found, row={**found.row, "recompute": "none"}))
+    found = memory_job(job(NANOTRON, pp="2", micro_batch="1", recompute="none"))
+    stages = stage_memory(found.job.workload, found.job.context, columns_of([found.strategy]))
+    reading = memory_gb(job(NANOTRON, pp="2", micro_batch="1", recompute="none"))
     assert reading.predicted == pytest.approx(float(stages.peak(role=0).allocated_byte[0]) / 2**30)
     assert reading.purposes.role[0] == 0
 
 
-@pytest.mark.parametrize("convention", [found for _, found in CONVENTIONS] + [OTHER])
-def test_every_interval_holds_its_prediction(convention: object) -> None:
-    assert convention.low < 1.0 < convention.high  # type: ignore[attr-defined]
-    assert 1e9 <= convention.unit_byte <= 2**30  # type: ignore[attr-defined]
-    assert convention.reading in ("allocated", "reserved", "device")  # type: ignore[attr-defined]
+@pytest.mark.parametrize("one", [*SOFTWARE, OTHER], ids=lambda one: one.name)
+def test_every_interval_holds_its_prediction(one: MemorySoftware) -> None:
+    low, high = factors_of(one)
+    assert 0.2 < low < 1.0 < high < 5.0
+    assert 1e9 <= one.unit_byte <= 2**30
 
 
-def test_a_source_that_nobody_looked_at_has_the_widest_of_the_plain_readings() -> None:
-    assert convention_of("somebody/something") is OTHER
-    assert convention_of("MooreThreads/SimuMax") is not OTHER
+@pytest.mark.parametrize("one", SOFTWARE, ids=lambda one: one.name)
+def test_every_fitted_constant_is_plausible_and_declared(one: MemorySoftware) -> None:
+    constants = constants_of(one)
+    assert set(constants) == set(one.usual)
+    assert all(RANGES[name][0] <= value <= RANGES[name][1] for name, value in constants.items())
+    assert not set(one.usual) & set(one.fixed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"reading": "guessed"}, "legal: allocated, reserved, device"), ({"usual": {"loss_byte": 99.0}}, "from 0 to 20")],
+)
+def test_a_software_that_cannot_be_is_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        replace(OTHER, **changes)  # type: ignore[arg-type]
+
+
+def test_a_source_that_nobody_looked_at_has_no_habits() -> None:
+    assert software_of("somebody/something", "", "transformer") is OTHER
+    assert software_of("MooreThreads/SimuMax", "", "transformer") is not OTHER
+
+
+LAMBDA = {
+    "source": "lambdal/deeplearning-benchmark", "year": "2020", "model": "BERT-base", "chip": "Quadro RTX 8000",
+    "chip_memory_gb": "48", "num_chips": "8", "chips_per_node": "8", "software": "PyTorch 1.4.0a0+a5b4d78",
+    "precision": "fp16_mixed", "global_batch": "864", "micro_batch": "108", "dp": "8", "seq_len": "384", "unit": "GB",
+}  # fmt: skip
+
+
+def test_a_release_that_keeps_more_is_predicted_to_take_more() -> None:
+    """Measured: 48.3 GB with 1.4, 33.2 GB with 1.7 and later, on chips of the same capacity."""
+    older = memory_gb(job(LAMBDA)).predicted
+    newer = memory_gb(job(LAMBDA, software="PyTorch 1.9.0a0+df837d0")).predicted
+    assert older == pytest.approx(48.3, rel=0.1)
+    assert newer == pytest.approx(33.2, rel=0.1)
+
+
+def test_the_largest_batch_is_what_counts_where_shapes_vary() -> None:
+    found = memory_job(job(LAMBDA, model="GNMT v2", seq_len="", micro_batch="616", global_batch="4928"))
+    assert found.job.workload.hyper["seq_len"] == 50
+    assert any(each == "largest batch: sequences of 50" for each in found.assumed)
+
+
+TORCHTUNE = {
+    "source": "pytorch/torchtune", "year": "2024", "model": "Llama-3-8B", "seq_len": "2048", "chip": "A6000",
+    "num_chips": "1", "software": "torchtune", "precision": "bf16", "micro_batch": "2", "global_batch": "2", "tp": "1",
+    "pp": "1", "dp": "1", "unit": "GB",
+}  # fmt: skip
+
+
+def test_what_does_not_fit_stands_in_the_hosts_memory() -> None:
+    """8 billion parameters: 64 GB in pure bf16 with Adam, on a chip of 48."""
+    small = memory_gb(job(TORCHTUNE))
+    assert any("host's memory" in each for each in small.assumed)
+    assert small.purposes.optimizer_byte[0] == 0.0
+    assert small.purposes.total_byte[0] < job(TORCHTUNE).context.cluster.chip.memory_byte
+    large = memory_gb(job(TORCHTUNE, chip="H200", chip_memory_gb="141"))
+    assert not any("host's memory" in each for each in large.assumed)
+    assert large.purposes.optimizer_byte[0] == pytest.approx(4.0 * job(TORCHTUNE).workload.parameters, rel=1e-3)
+    assert large.purposes.master_byte[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reading", "doubles", "expected"),
+    [("allocated", False, 3.0), ("reserved", False, 3.3), ("device", False, 4.3), ("device", True, 5.294967296)],
+)
+def test_readings_of_one_peak(reading: str, doubles: bool, expected: float) -> None:
+    software = replace(OTHER, reading=reading, doubles=doubles)
+    found = figures(np.array([3e9]), 0.1, np.array([1e9]), software, np.array([8e9]))
+    assert found[0] == pytest.approx(expected)
+
+
+def test_a_driver_reads_no_more_than_there_is() -> None:
+    found = figures(np.array([9e9]), 0.1, np.array([1e9]), replace(OTHER, reading="device"), np.array([8e9]))
+    assert found[0] == 8.0
+
+
+def test_out_of_memory_is_inferred_from_what_ran() -> None:
+    """Two rungs that ran; 3 x 50 - 2 x 30 GiB would be needed at the next, more than there is: it ran out."""
+    base = {**NANOTRON, "metric": "memory_gb_per_chip", "pp": "1", "dp": "64", "sharding": "none", "cp": "1"}
+    ran = [{**base, "micro_batch": "1", "value": "36.66"}, {**base, "micro_batch": "2", "value": "60.0"}]
+    found = rungs(ran)
+    assert [one.ran for one in found] == [True, True, False]
+    assert found[-1].row["micro_batch"] == "4"
+    silent = [{**base, "micro_batch": "1", "value": "10.0"}, {**base, "micro_batch": "2", "value": "12.0"}]
+    assert all(one.ran for one in rungs(silent))
+    assert balanced_accuracy(found) == 1.0
+
+
+def test_balanced_accuracy_needs_both_kinds() -> None:
+    base = {**NANOTRON, "metric": "memory_gb_per_chip", "value": "10.0"}
+    with pytest.raises(ValueError, match="that did not"):
+        balanced_accuracy(rungs([base]))
