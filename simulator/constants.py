@@ -66,6 +66,7 @@ _SPECS: Final = (
     _spec("thin_conv_traffic", "global", "1", 2.00, 0.50, 12.0, 0.5, "bytes of convolutions of thin groups (depth-wise) against each tensor read or written once"),
     _spec("thin_conv_fraction", "global", "1", 0.15, 0.01, 1.00, 0.7, "rate of multiply-adds in convolutions of thin groups against the vector units' peak"),
     _spec("recurrent_fraction", "global", "1", 1.00, 0.30, 2.00, 0.2, "rate of recurrent layers in a step against the kernel model's"),
+    _spec("scan_fraction", "global", "1", 0.50, 0.05, 1.50, 0.5, "rate of products inside a chunked scan (Mamba-2) in a step against the kernel model's"),
     _spec("call_s", "global", "s", 1.5e-5, 1e-6, 1.0e-4, 0.5, "what a collective's call in a step takes beyond the library's own start"),
     _spec("fixed_launches", "global", "1", 300.0, 10.0, 5000.0, 0.8, "host launches' worth of time that a step costs besides its kernels"),
     _spec("optimizer_traffic", "global", "1", 1.20, 0.50, 4.00, 0.4, "bytes of the update against the optimizer's own words"),

@@ -29,7 +29,7 @@ from .cluster import Cluster
 from .distinct import distinct_rows
 from .kernels.optable import Floats, Ints, OpTable, concatenate
 from .parallelism import Parallelism, columns_of, whole_columns
-from .partition import BlockMessages, lower_messages, lower_ops
+from .partition import BlockMessages, are_spread, lower_messages, lower_ops
 from .priced_rows import Shapes
 from .stack import SHARDING_MODES, Stack
 from .stepspec import GRADIENT_MODES
@@ -70,8 +70,12 @@ class Lowered:
     shared_parameters: Floats
     spread_parameters: Floats
     routed: NDArray[np.bool_]
+    scans: NDArray[np.bool_]
+    wrapped: NDArray[np.bool_]
     expert_calls: Ints
     expert_byte: Floats
+    experts: Floats
+    chosen_experts: Floats
     hybrid_byte: Floats
     halo_calls: Ints
     halo_byte: Floats
@@ -150,8 +154,12 @@ _PER_BLOCK: Final = (
     "shared_parameters",
     "spread_parameters",
     "routed",
+    "scans",
+    "wrapped",
     "expert_calls",
     "expert_byte",
+    "experts",
+    "chosen_experts",
     "hybrid_byte",
     "halo_calls",
     "halo_byte",
@@ -162,9 +170,7 @@ _PER_BLOCK: Final = (
 )
 
 
-def lower(
-    workload: Workload, context: Context, strategies: Sequence[Parallelism], *, frozen: bool = False
-) -> Lowered:
+def lower(workload: Workload, context: Context, strategies: Sequence[Parallelism], *, frozen: bool = False) -> Lowered:
     """Lower many strategies of one job. ``frozen``: base parameters get no gradient (LoRA)."""
     return lower_columns(workload, context, columns_of(strategies), frozen=frozen)
 
@@ -210,10 +216,45 @@ def lower_columns(
         shape_hybrid=shapes.hybrid, shape_context_exchange=exchange,
         repeats=np.tile(repeats, (count, 1)), shape=shape, sharding=sharding,
         gradient_mode=mode.astype(np.int64), frozen=np.full(len(pp), frozen), role_stages=role_stages,
-        repeat=stage_repeats(repeats, pp),
+        repeat=_stages(workload, repeats, pp),
         **{f.name: getattr(messages, f.name) for f in fields(BlockMessages)}
         | {name: columns[name] for name in _COPIED},
     )  # fmt: skip
+
+
+def _stages(workload: Workload, repeats: Ints, pp: Ints) -> Ints:
+    """`stage_repeats`, or `ranges_of_stages` for a network that alternates between kinds of blocks."""
+    spread = are_spread(workload)
+    if np.sum(repeats[spread]) > np.max(repeats) * np.sum(repeats[spread] == np.max(repeats)):
+        return ranges_of_stages(repeats, pp, spread)
+    return stage_repeats(repeats, pp)
+
+
+def ranges_of_stages(repeats: Ints, pp: Ints, spread: NDArray[np.bool_]) -> Ints:
+    """Blocks of each kind on the first, a middle and the last stage where kinds alternate; shape (S, R, G).
+
+    Stages take equal runs of the ``spread`` blocks in their order; what is left over goes to middle stages. Leaves out:
+    middle stages that differ; the one half-way stands for all.
+    """
+    order = np.repeat(np.flatnonzero(spread), repeats[spread])
+    last = np.flatnonzero(spread)[-1]
+    result = np.zeros((len(pp), ROLES, len(repeats)), np.int64)
+    for row, stages in enumerate(pp.tolist()):
+        sizes = np.full(stages, len(order) // stages)
+        over = len(order) % stages
+        start = max((stages - over) // 2, 0)
+        sizes[start : start + over] += 1
+        counts = [np.bincount(part, minlength=len(repeats)) for part in np.split(order, np.cumsum(sizes)[:-1])]
+        end = 2 if stages > 1 else 0
+        result[row, 0] = counts[0]
+        result[row, end] = counts[-1]
+        if stages > 2:
+            result[row, 1] = counts[stages // 2]
+        place = np.arange(len(repeats))
+        outside = ~spread
+        result[row, 0, outside & (place < last)] = repeats[outside & (place < last)]
+        result[row, end, outside & (place > last)] = repeats[outside & (place > last)]
+    return result
 
 
 def stage_repeats(repeats: Ints, pp: Ints) -> Ints:

@@ -18,6 +18,7 @@ from workloads.op import TENSOR_SPLITS, Op
 from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
 
+from .activation_rows import add_activation_product, fused_activations, is_scan
 from .kernels import conv_algorithms as conv
 from .kernels.optable import BACKWARD, FORWARD, MATRIX, REPLAY, VECTOR, WEIGHTS, Floats, Ints, OpTable
 from .priced_rows import ATTENTION_BACKWARD, Rows, Shapes
@@ -44,9 +45,17 @@ def lower_ops(
     """
     rows = Rows(chip=chip, stack=stack, recipe=recipe, shapes=shapes, frozen=frozen)
     for block, layer in enumerate(workload.layers):
-        for op in layer.ops:
-            if op.kind == "gemm":
-                _gemm(rows, block, op, dense=layer.kind in DENSE_LAYERS)
+        fused = fused_activations(layer.ops) if stack.fuses_experts else ()
+        for place, op in enumerate(layer.ops):
+            if op.kind == "gemm" and op.batch > 1 and not op.parameters:
+                add_activation_product(rows, block, op)
+            elif op.kind == "gemm":
+                beside = (place + 1 in fused, place - 1 in fused)
+                _gemm(rows, block, op, dense=layer.kind in DENSE_LAYERS, fused=beside)
+            elif op.exchanged_elements and op.kind == "vector":
+                _permutation(rows, block, op)
+            elif place in fused:
+                continue
             elif op.kind == "conv":
                 _conv(rows, block, op)
             elif op.kind == "attention":
@@ -63,7 +72,16 @@ def _runs_forward_only(op: Op) -> bool:
     return not (op.trainable or op.input_needs_gradient)
 
 
-def _gemm(rows: Rows, block: int, op: Op, *, dense: bool) -> None:
+def _permutation(rows: Rows, block: int, op: Op) -> None:
+    """Rows put in the order of their experts, or back: both directions move the same bytes, nothing else is read."""
+    share = vector_share(op, rows.shapes) * rows.shapes.micro_batch * rows.recipe.storage_byte
+    byte = share * (op.read_elements + op.write_elements)
+    for phase in (FORWARD,) if _runs_forward_only(op) else (FORWARD, BACKWARD):
+        rows.add(block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0, byte=byte, launches=float(op.launches))
+
+
+def _gemm(rows: Rows, block: int, op: Op, *, dense: bool, fused: tuple[bool, bool] = (False, False)) -> None:
+    """A product with its gradients; ``fused``: whether the op after it, and the one before it, run inside it."""
     s = rows.shapes
     hybrid = s.hybrid if dense else 1.0
     if op.experts:
@@ -80,25 +98,34 @@ def _gemm(rows: Rows, block: int, op: Op, *, dense: bool) -> None:
     n = op.n / (tensor if op.split in ("column", "vocab") else 1.0) / hybrid
     k = op.k / (tensor if op.split == "row" else 1.0)
     gradient_byte = 2.0 * rows.recipe.gradient_byte * k * n * batch if op.parameters else 0.0
-    rows.product(block=block, phase=FORWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=n, k=k)
+    # Experts' products are one grouped kernel, or a kernel each on a few streams; scales of blocks are put in the order
+    # that the matrix units read, a kernel for either operand.
+    apart = bool(op.experts) and rows.stack.expert_launches
+    blocked = rows.recipe.scaling == "block"
+    issued = batch * (3.0 if blocked else 1.0) if apart else 1.0
+    rows.product(block=block, phase=FORWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=n, k=k, issued=issued)
     if _runs_forward_only(op):
         return
     if op.input_needs_gradient:
-        rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=k, k=n)
+        rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=k, k=n, issued=issued)
     if not op.parameters or (op.trainable and not rows.frozen):
         # Of a product of two activations this is the gradient of the other one, which waits for nobody.
         phase = WEIGHTS if op.parameters else BACKWARD
         rows.product(
-            block=block, phase=phase, kind=MATRIX, rate=0, batch=batch, m=k, n=n, k=m, extra_byte=gradient_byte
-        )
+            block=block, phase=phase, kind=MATRIX, rate=0, batch=batch, m=k, n=n, k=m, extra_byte=gradient_byte,
+            issued=issued,
+        )  # fmt: skip
     cast_byte = rows.recipe.cast_byte
     if cast_byte:
-        # Inputs are cast by the op before them, gradients by kernels of their own; parameters once per update.
-        for phase, elements, launches in ((FORWARD, m * k, 0.0), (BACKWARD, m * n, 1.0)):
-            rows.add(
-                block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0,
-                byte=cast_byte * elements * batch, launches=launches,
-            )  # fmt: skip
+        # Inputs are cast by the op before them, gradients by kernels of their own; parameters once per update. Rows
+        # with scales of blocks are cast expert by expert.
+        casts = batch if apart and blocked else 1.0
+        for phase, elements, launches, inside in ((FORWARD, m * k, 0.0, fused[1]), (BACKWARD, m * n, 1.0, fused[0])):
+            if not inside:
+                rows.add(
+                    block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0, byte=cast_byte * elements * batch,
+                    launches=launches, issued=casts if apart else None,
+                )  # fmt: skip
 
 
 def _conv(rows: Rows, block: int, op: Op) -> None:
@@ -108,9 +135,7 @@ def _conv(rows: Rows, block: int, op: Op) -> None:
     elements = images * (pixels * op.c_in + op.m * op.c_out) + float(op.k) * op.n * op.batch
     byte = rows.recipe.storage_byte * elements
     # A transposed convolution is the data gradient of the one it is laid out as, and that is its own.
-    forward, backward = (
-        (conv.BACKWARD_DATA, conv.FORWARD) if op.transposed else (conv.FORWARD, conv.BACKWARD_DATA)
-    )
+    forward, backward = (conv.BACKWARD_DATA, conv.FORWARD) if op.transposed else (conv.FORWARD, conv.BACKWARD_DATA)
     rows.convolution(op, block=block, phase=FORWARD, direction=forward, byte=byte)
     if op.input_needs_gradient:
         rows.convolution(op, block=block, phase=BACKWARD, direction=backward, byte=byte)
@@ -220,8 +245,10 @@ class BlockMessages:
 
     ``forward_calls`` counts the tensor-parallel all-reduces of a block's forward pass and ``forward_byte`` their
     size each [B] (the mean where they differ); ``backward_*`` likewise. ``routed``: rows of the block choose among
-    experts. ``expert_calls`` all-to-alls of a block's
-    forward pass (as many come back) carry ``expert_byte`` each from every rank. ``hybrid_byte``: what enters the dense
+    experts; ``scans``: a block of the network has a chunked scan; ``wrapped``: full recomputation computes the block
+    again. ``expert_calls`` all-to-alls of a block's
+    forward pass (as many come back) carry ``expert_byte`` each from every rank, one copy of a row for each of the
+    ``chosen_experts`` among ``experts``. ``hybrid_byte``: what enters the dense
     layers of a block on all ranks that cut them. ``halo_calls`` exchanges of a block's forward pass between neighbours
     that share a sample carry ``halo_byte`` each. ``context_byte``: keys and values of the whole sample, ``query_byte``:
     its queries and results of attention. ``offloaded_byte``: what one repeat keeps for its backward pass, without the
@@ -241,8 +268,12 @@ class BlockMessages:
     shared_parameters: Floats
     spread_parameters: Floats
     routed: NDArray[np.bool_]
+    scans: NDArray[np.bool_]
+    wrapped: NDArray[np.bool_]
     expert_calls: Ints
     expert_byte: Floats
+    experts: Floats
+    chosen_experts: Floats
     hybrid_byte: Floats
     halo_calls: Ints
     halo_byte: Floats
@@ -263,6 +294,18 @@ def _tied_head(workload: Workload) -> int:
     return holders[-1] if holders else len(workload.layers) - 1
 
 
+def are_spread(workload: Workload) -> NDArray[np.bool_]:
+    """Blocks that a pipeline is cut at and that full recomputation wraps; shape (blocks,).
+
+    All blocks of a network that alternates between kinds, the one kind that stands most often in any other.
+    """
+    repeats = np.array([layer.repeat for layer in workload.layers])
+    alike = repeats == np.max(repeats)
+    blocks = np.array([layer.kind == "block" for layer in workload.layers])
+    alternates = np.max(repeats) < 0.5 * np.sum(repeats[blocks])
+    return np.asarray(blocks if alternates else alike)
+
+
 def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shapes) -> BlockMessages:
     """Messages of one micro-batch: tensor-parallel all-reduces per block, activations at stage boundaries.
 
@@ -277,6 +320,7 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
     expert_calls = np.zeros((count, blocks), np.int64)
     forward_byte, backward_byte, parameters, context_byte = zero.copy(), zero.copy(), zero.copy(), zero.copy()
     spread_parameters, expert_byte, hybrid_byte, query_byte = (zero.copy() for _ in range(4))
+    experts, chosen = zero.copy(), zero.copy()
     halo_calls, halo_byte, offloaded_byte = np.zeros((count, blocks), np.int64), zero.copy(), zero.copy()
     split, several = shapes.tp > 1, shapes.ep > 1
     for block, layer in enumerate(workload.layers):
@@ -298,6 +342,7 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
             if op.exchanged_elements:
                 exchanges, exchanged = exchanges + 1, exchanged + op.exchanged_elements
             if op.experts:
+                experts[:, block], chosen[:, block] = op.experts, min(op.m / workload.tokens_per_sample, op.experts)
                 continue
             if op.kind == "gemm" and op.split == "row":
                 forward, width_forward = forward + 1, width_forward + op.n
@@ -337,12 +382,15 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
     repeated = max(workload.layers, key=lambda layer: layer.repeat)
     handed = shapes.micro_batch * repeated.ops[-1].write_elements / shapes.cp
     boundary = recipe.storage_byte * handed / np.where(shapes.sequence_parallel, shapes.tp, 1.0)
+    scans = np.full((count, blocks), any(is_scan(op) for layer in workload.layers for op in layer.ops))
+    wrapped = np.tile(are_spread(workload), (count, 1))
     routed = np.array([any(op.experts for op in layer.ops) for layer in workload.layers])
     return BlockMessages(
         forward_calls=forward_calls, forward_byte=forward_byte, backward_calls=backward_calls,
         backward_byte=backward_byte, parameters=parameters, shared_parameters=shared,
-        spread_parameters=spread_parameters, routed=np.tile(routed, (count, 1)),
-        expert_calls=expert_calls, expert_byte=expert_byte,
+        spread_parameters=spread_parameters, routed=np.tile(routed, (count, 1)), scans=scans,
+        wrapped=wrapped, expert_calls=expert_calls, expert_byte=expert_byte,
+        experts=experts, chosen_experts=np.rint(chosen),
         hybrid_byte=hybrid_byte, halo_calls=halo_calls, halo_byte=halo_byte, boundary_byte=np.asarray(boundary),
         context_byte=np.where((shapes.cp > 1)[:, None], context_byte, 0.0),
         query_byte=np.where((shapes.cp > 1)[:, None], query_byte, 0.0), offloaded_byte=offloaded_byte,

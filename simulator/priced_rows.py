@@ -110,7 +110,9 @@ class Rows:
     recipe: PrecisionRecipe
     shapes: Shapes
     frozen: bool = False
-    columns: dict[str, list[Floats]] = field(default_factory=lambda: {n: [] for n in ("flop", "byte", "launches")})
+    columns: dict[str, list[Floats]] = field(
+        default_factory=lambda: {n: [] for n in ("flop", "byte", "launches", "issued")}
+    )
     labels: dict[str, list[int]] = field(default_factory=lambda: {n: [] for n in ("block", "phase", "kind", "rate")})
     lost: dict[int, Floats] = field(default_factory=dict)
     products: list[_Product] = field(default_factory=list)
@@ -123,13 +125,14 @@ class Rows:
 
     def add(
         self, *, block: int, phase: int, kind: int, rate: int, flop: Floats | float, byte: Floats | float,
-        launches: Floats | float,
+        launches: Floats | float, issued: Floats | float | None = None,
     ) -> None:  # fmt: skip
-        """One row: nominal work, traffic, and the kernels that the host issues."""
+        """One row: nominal work, traffic, its kernels, and those that the host issues where they are more."""
         ones = np.ones(len(self.shapes))
         if kind == VECTOR:
             launches = launches * self.stack.vector_launch_share
-        for name, value in (("flop", flop), ("byte", byte), ("launches", launches)):
+        issued = launches if issued is None else issued
+        for name, value in (("flop", flop), ("byte", byte), ("launches", launches), ("issued", issued)):
             self.columns[name].append(ones * value)
         for name, label in (("block", block), ("phase", phase), ("kind", kind), ("rate", rate)):
             self.labels[name].append(label)
@@ -137,6 +140,7 @@ class Rows:
     def product(
         self, *, block: int, phase: int, kind: int, rate: int, batch: Floats | float, m: Floats | float,
         n: Floats | float, k: Floats | float, extra_byte: Floats | float = 0.0, operands_byte: Floats | None = None,
+        issued: Floats | float = 1.0,
     ) -> None:  # fmt: skip
         """One matrix product and its traffic (``operands_byte`` where operands overlap in memory)."""
         ones = np.ones(len(self.shapes))
@@ -147,7 +151,7 @@ class Rows:
             operands_byte = batch * (operand_byte * (m * k + k * n) + self.recipe.storage_byte * m * n)
         self.add(
             block=block, phase=phase, kind=kind, rate=rate, flop=2.0 * batch * m * n * k,
-            byte=operands_byte + extra_byte, launches=1.0,
+            byte=operands_byte + extra_byte, launches=1.0, issued=issued,
         )  # fmt: skip
 
     def convolution(self, op: Op, *, block: int, phase: int, direction: int, byte: Floats) -> None:
@@ -210,7 +214,7 @@ class Rows:
         return OpTable(
             shape=np.tile(np.arange(shapes, dtype=np.int64), rows), block=label["block"], phase=label["phase"],
             kind=label["kind"], rate=label["rate"], flop=column["flop"], work=column["flop"] + np.sum(lost, axis=1),
-            lost=lost, byte=column["byte"], launches=column["launches"],
+            lost=lost, byte=column["byte"], launches=column["launches"], issued=column["issued"],
         )  # fmt: skip
 
     def _price_products(self) -> None:

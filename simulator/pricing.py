@@ -25,6 +25,10 @@ from .traffic import Messages, Traffic, traffic_of
 #: takes 2 ** (1 / sharpness) = 1.19 times as long as either.
 HOST_SHARPNESS: Final = 4.0
 
+#: Launches that the host is behind when it has read the counts of rows: the copy to the host, its return, and the first
+#: kernels of the exchange and of the experts.
+ROUTING_WAIT_LAUNCHES: Final = 20.0
+
 #: A time that no step takes: what cannot be done at all is ranked last.
 _NEVER_S: Final = 1e6
 
@@ -67,7 +71,8 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
         # A chip without a rate for fp32 on record multiplies thin groups at a sixteenth of its products' peak.
         thin_flop_per_s=np.where(np.array(vector) > 0, vector, np.array(product)[:, 1] / 16.0)
         * constants.get("thin_conv_fraction"),
-        recurrent_flop_per_s=np.array(recurrent), memory_byte_per_s=np.array(memory),
+        recurrent_flop_per_s=np.array(recurrent),
+        scan_fraction=ones * constants.get("scan_fraction"), memory_byte_per_s=np.array(memory),
         ramp_s=ones * constants.get("kernel_ramp_s"),
         compute_scale=np.array(compute), traffic_scale=np.array(traffic), host_s_per_launch=np.array(host),
     )  # fmt: skip
@@ -142,9 +147,7 @@ def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None
     backward_s = backward[shape]
     backward_s = backward_s + np.where(recompute == RECOMPUTE_MODES.index("selective"), replay[shape], 0.0)
     # Recomputation wraps the repeated blocks; embedding and head keep what they saved.
-    repeats = lowered.repeats[shape]
-    wrapped = repeats == np.max(repeats, axis=1, keepdims=True)
-    full = (recompute == RECOMPUTE_MODES.index("full")) & wrapped
+    full = (recompute == RECOMPUTE_MODES.index("full")) & lowered.wrapped[shape]
     backward_s = backward_s + np.where(full, forward[shape], 0.0)
     tensor_forward, tensor_backward = _tensor(lowered, traffic, exchanging, constants, forward, backward)
     tensor_backward_s = tensor_backward[shape] + np.where(full, tensor_forward[shape], 0.0)
@@ -260,17 +263,20 @@ def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats, Fl
     .. math:: t = d (1 + (h / d)^p)^{1/p}
 
     with device time d, host time h and the sharpness p. Software that reads on the host how many rows each expert gets
-    waits for the device in every routed block, so that there the host's time comes on top.
+    waits for the device in every routed block's forward pass: then the host is no more ahead, and the device waits for
+    the first launches after it.
     """
     device, host = block_seconds(lowered.table, rates, lowered.shape_context, lowered.repeats.shape[1])
     stretched: dict[int, Floats] = {}
+    launch = rates.host_s_per_launch[lowered.shape_context]
     waits = np.array([c.stack.routing_waits for c in lowered.contexts])[lowered.shape_context][:, None] & lowered.routed
     for phases in ((FORWARD,), (BACKWARD, WEIGHTS), (REPLAY,)):
         busy = sum(np.sum(device[phase] * lowered.repeats, axis=1) for phase in phases)
         issue = sum(np.sum(host[phase] * lowered.repeats, axis=1) for phase in phases)
         stretch = (1.0 + (issue / np.maximum(busy, 1e-12)) ** HOST_SHARPNESS) ** (1.0 / HOST_SHARPNESS)
         for phase in phases:
-            stretched[phase] = device[phase] * stretch[:, None] + np.where(waits, host[phase], 0.0)
+            stretched[phase] = device[phase] * stretch[:, None]
+    stretched[FORWARD] = stretched[FORWARD] + np.where(waits, ROUTING_WAIT_LAUNCHES * launch[:, None], 0.0)
     return stretched[FORWARD], stretched[BACKWARD], stretched[REPLAY], stretched[WEIGHTS]
 
 
@@ -293,6 +299,10 @@ def _tensor(
     halo_s = lowered.halo_calls * exchanging.seconds(traffic.halo, context)
     # Rows go to their experts and come back in the order they left; nothing of the block can run meanwhile.
     expert_s = lowered.expert_calls * exchanging.seconds(traffic.expert, context)
+    beside = np.array([c.stack.expert_overlap for c in lowered.contexts])[context][:, None]
+    # Two micro-batches at once are a schedule for blocks of a transformer; no stack has it for hybrids.
+    beside = beside & ~lowered.scans
+    drag = constants.get("exchange_drag")
     results = []
     for place, (calls, messages, compute) in enumerate(
         (
@@ -309,7 +319,10 @@ def _tensor(
         context_s = np.choose(
             lowered.shape_context_exchange[:, None], (ring_s, gathered_s + place * scattered_s, heads_s)
         )
-        results.append(np.asarray(exchange - hidden + context_s + hybrid_s[place] + halo_s + expert_s))
+        # Under the compute of another micro-batch an exchange costs the cores and bandwidth that it takes.
+        under = np.where(beside, np.minimum(expert_s, compute), 0.0)
+        routed_s = expert_s - (1.0 - drag) * under
+        results.append(np.asarray(exchange - hidden + context_s + hybrid_s[place] + halo_s + routed_s))
     return results[0], results[1]
 
 

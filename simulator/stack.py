@@ -20,6 +20,8 @@ ATTENTION_KINDS: Final = ("fused", "unfused")
 GRADIENT_EXCHANGES: Final = ("after", "backward")
 RECOMPUTE_MODES: Final = ("none", "selective", "full")
 SHARDING_MODES: Final = ("none", "zero1", "zero2", "zero3")
+#: How rows travel to their experts (`expert_dispatch`).
+EXPERT_DISPATCHES: Final = ("all_to_all", "once_per_rank")
 
 
 #: Fused attention by the year of a stack's release, newest first: FlashAttention of 2022, its second version of 2023,
@@ -47,6 +49,11 @@ class Stack:
     ``tensor_overlap``: tensor-parallel exchanges are cut into pieces that hide under the neighbouring product.
     ``send_overlap``: activations between pipeline stages move while the stage computes.
     ``routing_waits``: the host reads how many rows each expert gets before it issues their products.
+    ``expert_dispatch``: rows go to experts by the library's "all_to_all", one copy for each chosen expert, or
+    "once_per_rank" that holds one (DeepEP, HybridEP). ``expert_launches``: every expert's product and cast is a kernel
+    of its own, not one grouped kernel for all. ``fuses_experts``: the gated activation between experts' products and
+    the casts beside it run inside the grouped products. ``cuts_experts``: tensor-parallel ranks cut experts too,
+    unless told. ``expert_overlap``: the exchange of one micro-batch's rows runs under the compute of another's.
     ``vector_fp32``: element-wise work stays in fp32 under mixed precision. ``mean_length_share``: mean over nominal
     length of sequences of 512 tokens and more, where padding is dropped or lengths are binned.
     ``fp32_is_tf32``: products written as fp32 run in tf32 where the chip has it. ``pipelined_call_host_s``: host time
@@ -94,6 +101,11 @@ class Stack:
     send_overlap: bool = False
     fp32_is_tf32: bool = False
     routing_waits: bool = True
+    expert_dispatch: str = "all_to_all"
+    expert_launches: bool = False
+    fuses_experts: bool = False
+    expert_overlap: bool = False
+    cuts_experts: bool = False
     vector_fp32: bool = False
     mean_length_share: float = 1.0
     pipelined_call_host_s: float = 0.0
@@ -127,7 +139,7 @@ class Stack:
     def __post_init__(self) -> None:
         for name, legal in (
             ("attention", ATTENTION_KINDS), ("gradient_exchange", GRADIENT_EXCHANGES), ("recompute", RECOMPUTE_MODES),
-            ("sharding", SHARDING_MODES),
+            ("sharding", SHARDING_MODES), ("expert_dispatch", EXPERT_DISPATCHES),
         ):  # fmt: skip
             value = getattr(self, name)
             if value not in legal:

@@ -18,6 +18,7 @@ from .collectives.exchange import Exchanges, Wires
 from .collectives.library_constants import library_constants
 from .collectives.library_cost import exchange_s
 from .distinct import distinct_rows
+from .expert_dispatch import sent_share
 from .group_wires import library_of, wires_of
 from .kernels.optable import Floats, Ints
 from .lowering import Context, Lowered
@@ -137,6 +138,33 @@ _PER_STRATEGY: Final = (
 )  # fmt: skip
 
 
+def _dispatch(lowered: Lowered, routing: Groups) -> Messages:
+    """One exchange of rows among the ranks that hold experts, by the dispatcher of each stack; (K, G).
+
+    A dispatcher that sends a row once to each rank passes it over the network once to each domain, and there on: the
+    slower of both counts, since rows follow each other.
+    """
+    plain = routing.cost("all_to_all", lowered.expert_byte)
+    context = routing.context
+    once = np.array([c.stack.expert_dispatch == "once_per_rank" for c in lowered.contexts])[context]
+    if not once.any():
+        return plain
+    chips = np.array([c.cluster.chips_per_server for c in lowered.contexts])[context]
+    ranks = np.where(once, routing.ranks, 1)
+    inside_ranks = np.clip(chips // routing.stride, 1, ranks)
+    domains = np.maximum(ranks // inside_ranks, 1)
+    local = Groups(contexts=lowered.contexts, context=context, ranks=inside_ranks, stride=routing.stride)
+
+    def byte(groups: Ints) -> Floats:
+        share = sent_share(groups.astype(float)[:, None], np.maximum(lowered.experts, 1.0), lowered.chosen_experts)
+        return np.asarray(lowered.expert_byte * share)
+
+    inside = local.cost("all_to_all", byte(ranks)).seconds
+    across = routing.cost("all_to_all", byte(domains)).seconds
+    seconds = np.where((domains > 1)[:, None], np.maximum(inside, across), inside)
+    return Messages(seconds=np.where(once[:, None], seconds, plain.seconds), outside=plain.outside)
+
+
 def traffic_of(lowered: Lowered) -> Traffic:
     """Price every message of lowered strategies, those that many share once."""
     held = lowered.repeat.reshape(lowered.strategies, -1).T
@@ -209,7 +237,7 @@ def _traffic(lowered: Lowered) -> Traffic:
     return Traffic(
         tensor_forward=tensor.cost("all_reduce", lowered.forward_byte),
         tensor_backward=tensor.cost("all_reduce", lowered.backward_byte),
-        expert=routing.cost("all_to_all", lowered.expert_byte),
+        expert=_dispatch(lowered, routing),
         hybrid_gather=cutters.cost("all_gather", lowered.hybrid_byte),
         hybrid_scatter=cutters.cost("reduce_scatter", lowered.hybrid_byte),
         halo=ring.cost("permute", lowered.halo_byte),

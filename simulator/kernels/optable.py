@@ -19,13 +19,15 @@ Ints = NDArray[np.int64]
 
 #: Kinds of rows. MATRIX and CONV are products on the matrix (or fused multiply-add) units, ATTENTION is a fused
 #: attention kernel, VECTOR moves bytes, THIN is a convolution of groups of few channels, which moves bytes too,
-#: RECURRENT a library's call on a recurrent layer, whose rate is its own kernel model's.
+#: RECURRENT a library's call on a recurrent layer, whose rate is its own kernel model's. SCAN is a product of two
+#: activations inside a chunked scan (Mamba-2, gated linear attention), which kernels written in Triton run.
 MATRIX: Final = 0
 CONV: Final = 1
 ATTENTION: Final = 2
 VECTOR: Final = 3
 THIN: Final = 4
 RECURRENT: Final = 5
+SCAN: Final = 6
 
 #: What a kernel model adds to the nominal work of products, convolutions and fused attention: `kernel_time.PARTS`
 #: without the start.
@@ -51,7 +53,8 @@ class OpTable:
     recipe's product rate ("matmul") and 1 for its storage precision ("plain"). ``flop`` is the nominal work
     [FLOP]; ``work`` the device time that the kernel model gives it, start apart, times the peak [FLOP]; ``lost``, of
     shape (rows, len(LOSSES)), what of it is lost to what [FLOP]: work = flop + sum of lost. ``byte`` is the memory
-    traffic [B]; ``launches`` the kernels a host issues.
+    traffic [B]; ``launches`` the kernels that start one after the other on the device, ``issued`` those that the host
+    issues: more where kernels run side by side on several streams.
     """
 
     shape: Ints
@@ -64,6 +67,7 @@ class OpTable:
     lost: Floats
     byte: Floats
     launches: Floats
+    issued: Floats
 
     @property
     def rows(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .optable import ATTENTION, BACKWARD, CONV, PASSES, RECURRENT, THIN, VECTOR, Floats, Ints, OpTable
+from .optable import ATTENTION, BACKWARD, CONV, PASSES, RECURRENT, SCAN, THIN, VECTOR, Floats, Ints, OpTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +19,9 @@ class Rates:
     storage precision. ``conv_fraction``, ``attention_fraction`` and ``attention_backward_fraction`` are what
     convolutions and fused attention reach of it;
     ``traffic_scale`` multiplies the bytes of element-wise kernels, ``thin_traffic`` those of convolutions of thin
-    groups, whose multiply-adds run at ``thin_flop_per_s``. ``recurrent_flop_per_s`` is the peak that calls on recurrent
-    layers are counted against.
+    groups, whose multiply-adds run at ``thin_flop_per_s``. ``recurrent_flop_per_s`` is the peak that calls on
+    recurrent layers are counted against. ``scan_fraction``: what products inside a chunked scan
+    reach of the kernel model's rate.
     """
 
     product_flop_per_s: Floats
@@ -34,6 +35,7 @@ class Rates:
     thin_traffic: Floats
     thin_flop_per_s: Floats
     recurrent_flop_per_s: Floats
+    scan_fraction: Floats
     host_s_per_launch: Floats
 
 
@@ -54,6 +56,8 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
     backward = attention & (table.phase == BACKWARD)
     fraction[forward] = rates.attention_fraction[context[forward]]
     fraction[backward] = rates.attention_backward_fraction[context[backward]]
+    scan = table.kind == SCAN
+    fraction[scan] = rates.scan_fraction[context[scan]]
     arithmetic = table.work / (rates.product_flop_per_s[context, table.rate] * fraction)
     arithmetic *= rates.compute_scale[context]
     thin, recurrent = table.kind == THIN, table.kind == RECURRENT
@@ -76,7 +80,7 @@ def block_seconds(table: OpTable, rates: Rates, shape_context: Ints, blocks: int
     cell = (table.phase * shapes + table.shape) * blocks + table.block
     size = PASSES * shapes * blocks
     device = np.bincount(cell, kernel_seconds(table, rates, context), size)
-    host = np.bincount(cell, table.launches * rates.host_s_per_launch[context], size)
+    host = np.bincount(cell, table.issued * rates.host_s_per_launch[context], size)
     # NumPy's stubs give sums of weights the type of counts.
     return _floats(device).reshape(PASSES, shapes, blocks), _floats(host).reshape(PASSES, shapes, blocks)
 

@@ -260,28 +260,36 @@ def _parallelism(
         assumed.append(f"sharding {sharding}")
     stated = config["sequence_parallel"].lower()
     sequence_parallel = tp > 1 and (stated == "yes" or (not stated and stack.sequence_parallel))
+    etp = tp if stack.cuts_experts and ep > 1 and tp * cp * dp % (ep * tp) == 0 else 1
     try:
         strategy = Parallelism(
-            tp=tp, pp=pp, dp=dp, cp=cp, ep=ep, micro_batch=micro_batch, global_batch=micro_batches * dp * micro_batch,
+            tp=tp, pp=pp, dp=dp, cp=cp, ep=ep, etp=etp, micro_batch=micro_batch,
+            global_batch=micro_batches * dp * micro_batch,
             virtual_stages=virtual, schedule=schedule, recompute=recompute or "none", sharding=sharding,
             sequence_parallel=sequence_parallel,
         )  # fmt: skip
     except ParallelismError as error:
         raise Unsupported(str(error)) from None
     if not recompute and workload.causal:
-        strategy = _least_recomputation(workload, context, strategy)
+        known = not any(line.startswith("the usual stack") for line in assumed)
+        strategy = _least_recomputation(workload, context, strategy, offloads=known)
         assumed.append(f"recompute {strategy.recompute}")
     return strategy, global_batch
 
 
 @cache
-def _least_recomputation(workload: Workload, context: Context, strategy: Parallelism) -> Parallelism:
-    """The stack's habit, or the least recomputation beyond it that fits in memory; the most where nothing does."""
+def _least_recomputation(workload: Workload, context: Context, strategy: Parallelism, *, offloads: bool) -> Parallelism:
+    """The stack's habit, or the least recomputation beyond it that fits in memory.
+
+    Where nothing fits the row leaves out what made it fit: Megatron's recipes offload and shard before they recompute
+    whole blocks (``offloads``: the row did run on the stack), so that there the habit holds; others recompute the most.
+    """
     words = RECOMPUTE_MODES[RECOMPUTE_MODES.index(context.stack.recompute) :]
     choices = [replace(strategy, recompute=word) for word in words]
     total = memory_byte(workload, context, columns_of(choices)).total_byte
     fits = np.flatnonzero(total <= _LENIENCE * context.cluster.chip.memory_byte)
-    return choices[int(fits[0]) if len(fits) else -1]
+    beyond = 0 if offloads and context.stack.family == "megatron-core" else -1
+    return choices[int(fits[0]) if len(fits) else beyond]
 
 
 def _batches(

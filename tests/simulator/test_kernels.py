@@ -18,13 +18,14 @@ from simulator.kernels.optable import (
     MATRIX,
     PASSES,
     REPLAY,
+    SCAN,
     VECTOR,
     OpTable,
     concatenate,
 )
 from simulator.kernels.price import Rates, block_seconds, kernel_seconds
 
-KINDS = (MATRIX, CONV, ATTENTION, VECTOR)
+KINDS = (MATRIX, CONV, ATTENTION, VECTOR, SCAN)
 
 
 def table(**columns: list[float]) -> OpTable:
@@ -35,6 +36,7 @@ def table(**columns: list[float]) -> OpTable:
     real["lost"] = np.zeros((rows, len(LOSSES)))
     for name, values in columns.items():
         (whole if name in whole else real)[name][:] = values
+    real["issued"] = real["launches"]
     return OpTable(**{f.name: (whole | real)[f.name] for f in fields(OpTable)})
 
 
@@ -131,8 +133,8 @@ def test_blocks_add_up_their_kernels_pass_by_pass() -> None:
     )  # fmt: skip
     device, host = block_seconds(rows, rates(host_s_per_launch=10.0), np.zeros(1, np.int64), 2)
     assert device.shape == (PASSES, 1, 2)
-    assert device[:, 0].tolist() == [[3.0, 0.0], [0.0, 4.0], [0.0, 8.0]]
-    assert host[:, 0].tolist() == [[30.0, 0.0], [0.0, 30.0], [0.0, 40.0]]
+    assert device[:, 0].tolist() == [[3.0, 0.0], [0.0, 4.0], [0.0, 8.0], [0.0, 0.0]]
+    assert host[:, 0].tolist() == [[30.0, 0.0], [0.0, 30.0], [0.0, 40.0], [0.0, 0.0]]
 
 
 def test_tables_put_together_keep_their_rows() -> None:
