@@ -58,6 +58,7 @@ _SPECS: Final = (
     _spec("exchange_scale", "stack", "1", 1.00, 0.25, 16.0, 0.50, "time of collectives against the fabric's"),
     # Fabrics: one.
     _spec("wire_scale", "fabric", "1", 1.00, 0.20, 5.00, 0.30, "time of an exchange in a step against the communication library's cost model"),
+    _spec("step_s", "fabric", "s", 5.0e-6, 1e-7, 1.0e-4, 1.00, "what a step of a ring between domains takes beyond the library's cost model"),
     # Global.
     _spec("kernel_ramp_s", "global", "s", 2.5e-6, 5e-7, 6e-6, 0.4, "device time of a kernel before its steady state"),
     _spec("attention_fraction", "global", "1", 1.00, 0.30, 1.60, 0.2, "rate of fused attention in a step against the kernel model's, forward"),

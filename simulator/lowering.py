@@ -216,18 +216,47 @@ def lower_columns(
         shape_hybrid=shapes.hybrid, shape_context_exchange=exchange,
         repeats=np.tile(repeats, (count, 1)), shape=shape, sharding=sharding,
         gradient_mode=mode.astype(np.int64), frozen=np.full(len(pp), frozen), role_stages=role_stages,
-        repeat=_stages(workload, repeats, pp),
+        repeat=_stages(workload, context.stack, repeats, pp),
         **{f.name: getattr(messages, f.name) for f in fields(BlockMessages)}
         | {name: columns[name] for name in _COPIED},
     )  # fmt: skip
 
 
-def _stages(workload: Workload, repeats: Ints, pp: Ints) -> Ints:
-    """`stage_repeats`, or `ranges_of_stages` for a network that alternates between kinds of blocks."""
+def _stages(workload: Workload, stack: Stack, repeats: Ints, pp: Ints) -> Ints:
+    """Blocks by role of stage, as the stack cuts them; shape (S, R, G)."""
+    if stack.cuts_by_cost and repeats.max() > 1:
+        cost = np.array([sum(op.parameters for op in layer.ops if op.kind == "gemm") for layer in workload.layers])
+        return repeats_by_cost(repeats, cost.astype(float), pp)
     spread = are_spread(workload)
     if np.sum(repeats[spread]) > np.max(repeats) * np.sum(repeats[spread] == np.max(repeats)):
         return ranges_of_stages(repeats, pp, spread)
     return stage_repeats(repeats, pp)
+
+
+def repeats_by_cost(repeats: Ints, cost: Floats, pp: Ints) -> Ints:
+    """Blocks of each kind on the first, a middle and the last stage where stages are filled by cost; shape (S, R, G).
+
+    Blocks go to a stage in order until their costs, counted from the first block, exceed its part of the whole: a stage
+    takes the block that oversteps. ``cost`` of ONE repeat of every kind, shape (G,); what a table looks up costs
+    nothing. Middle stages hold their mean, rounded: the first stage holds the most blocks, so that it sets the pace
+    unless the head does.
+
+    Leaves out: a head that stands before the last stage, with nothing but the loss behind it.
+    """
+    result = stage_repeats(repeats, pp)
+    spread = int(np.argmax(repeats))
+    reached = np.cumsum(np.repeat(cost, repeats))
+    kinds = np.repeat(np.arange(len(repeats)), repeats)
+    for stages in np.unique(pp[pp > 1]).tolist():
+        bounds, stage, held = reached[-1] * np.arange(1, stages + 1) / stages, 0, np.zeros(stages)
+        for kind, total in zip(kinds.tolist(), reached.tolist(), strict=True):
+            held[stage] += kind == spread
+            stage = min(stage + (total > bounds[stage]), stages - 1)
+        rows = pp == stages
+        result[rows, 0, spread] = held[0]
+        result[rows, 1, spread] = np.rint(np.mean(held[1:-1])) if stages > 2 else 0
+        result[rows, 2, spread] = held[-1]
+    return result
 
 
 def ranges_of_stages(repeats: Ints, pp: Ints, spread: NDArray[np.bool_]) -> Ints:

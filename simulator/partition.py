@@ -67,6 +67,17 @@ def lower_ops(
     return rows.table()
 
 
+def accumulation_byte(stack: Stack, recipe: PrecisionRecipe) -> float:
+    """Bytes that adding one micro-batch's gradient to the stored one moves, per parameter [B].
+
+    The stored gradient is read and written. Where a pass writes one of its own first, that is written and read too
+    (autograd's gradient in 16 bit, added to an fp32 buffer by a kernel of its own).
+    """
+    mixed = recipe.storage_byte < 4.0
+    stored = stack.gradient_byte if mixed and stack.gradient_byte else recipe.gradient_byte
+    return 2.0 * (stored + (stack.pass_gradient_byte if mixed else 0.0))
+
+
 def _runs_forward_only(op: Op) -> bool:
     """Whether nothing in or before an op learns, so that it has no backward pass."""
     return not (op.trainable or op.input_needs_gradient)
@@ -97,7 +108,7 @@ def _gemm(rows: Rows, block: int, op: Op, *, dense: bool, fused: tuple[bool, boo
             batch = batch / s.tp
     n = op.n / (tensor if op.split in ("column", "vocab") else 1.0) / hybrid
     k = op.k / (tensor if op.split == "row" else 1.0)
-    gradient_byte = 2.0 * rows.recipe.gradient_byte * k * n * batch if op.parameters else 0.0
+    gradient_byte = accumulation_byte(rows.stack, rows.recipe) * k * n * batch if op.parameters else 0.0
     # Experts' products are one grouped kernel, or a kernel each on a few streams; scales of blocks are put in the order
     # that the matrix units read, a kernel for either operand.
     apart = bool(op.experts) and rows.stack.expert_launches

@@ -82,20 +82,21 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
 class Exchanging:
     """What a step adds to what the communication library alone takes; shape (C,) each.
 
-    .. math:: t = t_{call} + s\\, t_{library}
+    .. math:: t = t_{call} + k\\, t_{step} + s\\, t_{library}
 
     for every message, with the scale s of the stack and of the fabric: the scale-up one where a group stays in its
-    domain, else the one between domains.
+    domain, else the one between domains, where each of a ring's k steps adds its own.
     """
 
     call_s: Floats
     inside: Floats
     outside: Floats
+    step_s: Floats
 
     def seconds(self, messages: Messages, context: Ints) -> Floats:
         """Seconds of messages whose group is on the cluster of each context; zero where the library needs none."""
         scale = np.where(messages.outside, self.outside[context], self.inside[context])
-        call = self.call_s[context]
+        call = self.call_s[context] + np.where(messages.outside, messages.steps * self.step_s[context], 0.0)
         if messages.seconds.ndim == 2:
             scale, call = scale[:, None], call[:, None]
         return np.asarray(np.where(messages.seconds > 0.0, call + scale * messages.seconds, 0.0))
@@ -108,6 +109,7 @@ def exchanging_of(contexts: tuple[Context, ...], constants: Constants) -> Exchan
         call_s=np.full(len(contexts), constants.get("call_s")),
         inside=stack * np.array([constants.get("wire_scale", c.cluster.up_fabric) for c in contexts]),
         outside=stack * np.array([constants.get("wire_scale", c.cluster.out_fabric) for c in contexts]),
+        step_s=np.array([constants.get("step_s", c.cluster.out_fabric) for c in contexts]),
     )
 
 
@@ -140,7 +142,10 @@ def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None
     rates = rates_of(lowered.contexts, constants)
     traffic = traffic_of(lowered) if traffic is None else traffic
     exchanging = exchanging_of(lowered.contexts, constants)
-    forward, activations, replay, weights = _compute(lowered, rates)
+    device, host_s = block_seconds(lowered.table, rates, lowered.shape_context, lowered.repeats.shape[1])
+    exchanges = _tensor(lowered, traffic, exchanging, constants, device[FORWARD], device[BACKWARD] + device[WEIGHTS])
+    tensor_forward, tensor_backward = exchanges
+    forward, activations, replay, weights = _compute(lowered, rates, device, host_s, exchanges)
     backward = activations + weights
     shape, context = lowered.shape, lowered.context
     recompute = lowered.recompute[:, None]
@@ -149,7 +154,6 @@ def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None
     # Recomputation wraps the repeated blocks; embedding and head keep what they saved.
     full = (recompute == RECOMPUTE_MODES.index("full")) & lowered.wrapped[shape]
     backward_s = backward_s + np.where(full, forward[shape], 0.0)
-    tensor_forward, tensor_backward = _tensor(lowered, traffic, exchanging, constants, forward, backward)
     tensor_backward_s = tensor_backward[shape] + np.where(full, tensor_forward[shape], 0.0)
     tensor_forward_s = tensor_forward[shape]
     # Stacks that wait on the host for every tensor-parallel call of a pipeline stage: the host's time shows where the
@@ -254,26 +258,30 @@ def _on_the_host(lowered: Lowered) -> Floats:
     return np.asarray(np.where(chosen, seconds, 0.0))
 
 
-def _compute(lowered: Lowered, rates: Rates) -> tuple[Floats, Floats, Floats, Floats]:
+def _compute(
+    lowered: Lowered, rates: Rates, device: Floats, host: Floats, exchanges: tuple[Floats, Floats]
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Seconds of every block of every shape, (K, G) each: forward, gradients of activations, replay, of parameters.
 
-    The host issues kernels ahead of the device; where it needs longer than the device over a whole pass, the device
-    waits and every block of the pass stretches alike,
+    The host issues kernels ahead of the device, while that computes and while it waits for exchanges between kernels.
+    Where it needs longer than both over a whole pass, the device waits and every block of the pass stretches alike,
 
-    .. math:: t = d (1 + (h / d)^p)^{1/p}
+    .. math:: t = d + ((d + x)^p + h^p)^{1/p} - (d + x)
 
-    with device time d, host time h and the sharpness p. Software that reads on the host how many rows each expert gets
-    waits for the device in every routed block's forward pass: then the host is no more ahead, and the device waits for
-    the first launches after it.
+    with device time d, exposed exchanges x, host time h and the sharpness p; all (passes, K, G). Software that reads on
+    the host how many rows each expert gets waits for the device in every routed block's forward pass: then the host is
+    no more ahead, and the device waits for the first launches after it.
     """
-    device, host = block_seconds(lowered.table, rates, lowered.shape_context, lowered.repeats.shape[1])
     stretched: dict[int, Floats] = {}
     launch = rates.host_s_per_launch[lowered.shape_context]
     waits = np.array([c.stack.routing_waits for c in lowered.contexts])[lowered.shape_context][:, None] & lowered.routed
-    for phases in ((FORWARD,), (BACKWARD, WEIGHTS), (REPLAY,)):
-        busy = sum(np.sum(device[phase] * lowered.repeats, axis=1) for phase in phases)
+    none = np.zeros_like(exchanges[0])
+    for phases, exchange in (((FORWARD,), exchanges[0]), ((BACKWARD, WEIGHTS), exchanges[1]), ((REPLAY,), none)):
+        computing = sum(np.sum(device[phase] * lowered.repeats, axis=1) for phase in phases)
         issue = sum(np.sum(host[phase] * lowered.repeats, axis=1) for phase in phases)
-        stretch = (1.0 + (issue / np.maximum(busy, 1e-12)) ** HOST_SHARPNESS) ** (1.0 / HOST_SHARPNESS)
+        busy = np.maximum(computing + np.sum(exchange * lowered.repeats, axis=1), 1e-12)
+        waits_s = busy * ((1.0 + (issue / busy) ** HOST_SHARPNESS) ** (1.0 / HOST_SHARPNESS) - 1.0)
+        stretch = 1.0 + waits_s / np.maximum(computing, 1e-12)
         for phase in phases:
             stretched[phase] = device[phase] * stretch[:, None]
     stretched[FORWARD] = stretched[FORWARD] + np.where(waits, ROUTING_WAIT_LAUNCHES * launch[:, None], 0.0)

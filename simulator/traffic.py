@@ -37,10 +37,17 @@ class Messages:
 
     seconds: Floats
     outside: NDArray[np.bool_]
+    steps: Floats
 
     def take(self, rows: Ints) -> Messages:
         """Those of some rows, in their order."""
-        return Messages(seconds=self.seconds[rows], outside=self.outside[rows])
+        return Messages(seconds=self.seconds[rows], outside=self.outside[rows], steps=self.steps[rows])
+
+
+def ring_steps(collective: str, wires: Wires) -> float:
+    """Steps of a ring between domains, each as slow as its slowest hop; 0 for exchanges that are no ring."""
+    ring = collective in ("reduce_scatter", "all_gather") and wires.ranks > wires.domain_ranks
+    return float(wires.ranks - 1) if ring else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +85,10 @@ class Groups:
         )
         constants = library_constants()
         outside = np.array([w.ranks > w.domain_ranks for w in wires])[index]
-        return Messages(seconds=exchange_s(exchanges, constants.rows(exchanges)).reshape(shape), outside=outside)
+        steps = np.array([ring_steps(collective, w) for w in wires])[index]
+        return Messages(
+            seconds=exchange_s(exchanges, constants.rows(exchanges)).reshape(shape), outside=outside, steps=steps
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +172,25 @@ def _dispatch(lowered: Lowered, routing: Groups) -> Messages:
     inside = local.cost("all_to_all", byte(ranks)).seconds
     across = routing.cost("all_to_all", byte(domains)).seconds
     seconds = np.where((domains > 1)[:, None], np.maximum(inside, across), inside)
-    return Messages(seconds=np.where(once[:, None], seconds, plain.seconds), outside=plain.outside)
+    return Messages(
+        seconds=np.where(once[:, None], seconds, plain.seconds), outside=plain.outside, steps=plain.steps
+    )
+
+
+def _tensor(group: Groups, lowered: Lowered, message_byte: Floats) -> Messages:
+    """Tensor-parallel sums; (K, G).
+
+    Sequence parallelism scatters the sum and gathers it again behind the element-wise work (arXiv:2205.05198): the same
+    bytes in two exchanges, for which libraries have fewer algorithms than for an all-reduce.
+    """
+    whole = group.cost("all_reduce", message_byte)
+    halves = group.cost("reduce_scatter", message_byte), group.cost("all_gather", message_byte)
+    parted = lowered.shape_sequence_parallel[:, None]
+    return Messages(
+        seconds=np.where(parted, halves[0].seconds + halves[1].seconds, whole.seconds),
+        outside=whole.outside,
+        steps=np.where(parted[:, 0], halves[0].steps + halves[1].steps, whole.steps),
+    )
 
 
 def traffic_of(lowered: Lowered) -> Traffic:
@@ -235,8 +263,8 @@ def _traffic(lowered: Lowered) -> Traffic:
     chips = np.array([c.cluster.chips_per_server for c in contexts])[context]
     inside = np.clip(chips // lowered.tp, 1, np.maximum(ranks, 1))
     return Traffic(
-        tensor_forward=tensor.cost("all_reduce", lowered.forward_byte),
-        tensor_backward=tensor.cost("all_reduce", lowered.backward_byte),
+        tensor_forward=_tensor(tensor, lowered, lowered.forward_byte),
+        tensor_backward=_tensor(tensor, lowered, lowered.backward_byte),
         expert=_dispatch(lowered, routing),
         hybrid_gather=cutters.cost("all_gather", lowered.hybrid_byte),
         hybrid_scatter=cutters.cost("reduce_scatter", lowered.hybrid_byte),
@@ -258,5 +286,5 @@ def _traffic(lowered: Lowered) -> Traffic:
         spread_scatter_after=alike.cost("reduce_scatter", spread_stage * gradient_byte),
         update=shard_group.cost("all_gather", stage * storage_byte),
         spread_update=alike.cost("all_gather", spread_stage * storage_byte),
-        send=Messages(seconds=np.zeros(0), outside=np.zeros(0, bool)), hosts=np.ceil(ranks / inside),
+        send=Messages(seconds=np.zeros(0), outside=np.zeros(0, bool), steps=np.zeros(0)), hosts=np.ceil(ranks / inside),
     )  # fmt: skip

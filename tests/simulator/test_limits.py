@@ -12,7 +12,7 @@ import pytest
 from simulator.analytic import StepTimes, batch, evaluate, step_times
 from simulator.cluster import Cluster, system, system_ids
 from simulator.collectives.library_specs import SPECS as LIBRARY_SPECS
-from simulator.constants import SPECS, Constants
+from simulator.constants import SPECS, Constants, key_of
 from simulator.defaults import software
 from simulator.kernels.kernel_constants import KernelConstants
 from simulator.kernels.optable import LOSSES, REPLAY
@@ -118,7 +118,8 @@ def test_one_chip_communicates_nothing_and_perfect_wires_leave_nothing_to_wait_f
         cluster, up_byte_per_s=tuple(1e30 for _ in cluster.up_byte_per_s), out_byte_per_s=1e30
     )  # fmt: skip
     used = captured(context(workload, perfect, stack_id))
-    times = evaluate(lower(workload, used, layouts(workload, used.cluster)), Constants(values={"call_s": 0.0}))
+    free = Constants(values={"call_s": 0.0, key_of("step_s", perfect.out_fabric): 0.0})
+    times = evaluate(lower(workload, used, layouts(workload, used.cluster)), free)
     for part in ("tensor", "pipeline", "data"):
         # A tenth of the least latency of anything: wires that no byte of a group passes are 1e18 B/s, not endless.
         assert np.all(getattr(times, f"{part}_ps") < 1e-7 * PICOSECONDS_PER_SECOND), part
@@ -171,7 +172,7 @@ def test_endless_rates_leave_the_ramps_of_the_kernels(name: str) -> None:
 def test_twice_the_work_at_twice_the_rates_takes_as_long(system_id: str, stack_id: str, name: str) -> None:
     workload, cluster = MODELS[name], system(system_id).cluster
     used = captured(context(workload, cluster, stack_id))
-    instant = Constants(values={"call_s": 0.0, "kernel_ramp_s": 0.0})
+    instant = Constants(values={"call_s": 0.0, "kernel_ramp_s": 0.0, key_of("step_s", cluster.out_fabric): 0.0})
     lowered = lower(workload, used, layouts(workload, used.cluster))
     chip = used.cluster.chip
     faster = replace(
@@ -198,11 +199,11 @@ def test_twice_the_work_at_twice_the_rates_takes_as_long(system_id: str, stack_i
 #: Rates that a perturbation may raise (times: divide): of the chip, of the wires, of the constants.
 RATES = (
     "peak_flop_per_s", "memory_bandwidth_byte_per_s", "up_byte_per_s", "out_byte_per_s", "call_s", "wire_scale",
-    "exchange_scale", "attention_fraction", "attention_backward_fraction", "plain_conv_fraction",
+    "step_s", "exchange_scale", "attention_fraction", "attention_backward_fraction", "plain_conv_fraction",
     "matrix_fraction", "plain_fraction", "conv_fraction", "memory_fraction",
 )  # fmt: skip
 #: Constants that are times.
-TIMES = ("call_s", "wire_scale", "exchange_scale")
+TIMES = ("call_s", "step_s", "wire_scale", "exchange_scale")
 
 
 def with_more(used: Context, rate: str, factor: float) -> tuple[Context, Constants]:

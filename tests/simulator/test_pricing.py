@@ -35,7 +35,7 @@ def running_ring(*rates: float) -> float:
 
 
 #: A step that adds nothing to what the library takes.
-IDEAL = Constants(values={"call_s": 1e-300})
+IDEAL = Constants(values={"call_s": 1e-300, key_of("step_s", system("selene").cluster.out_fabric): 1e-300})
 #: What an ideal library has of a constant; shares and rates as given, nothing of all else. Its trees and switches are
 #: useless, so that rings run, whose volume is known by hand.
 IDEAL_VALUES = {
