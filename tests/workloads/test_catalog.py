@@ -23,7 +23,7 @@ def test_every_model_builds_says_its_source_and_is_found_by_its_own_name(name: s
     workload = model(name)
     assert workload.name == name
     assert resolve_model(name) == name == resolve_model(name.upper())
-    assert workload.parameters > 1e5
+    assert workload.parameters > 1e4
     assert workload.forward_flop > 0
     assert workload.source
     kind = entries()[name].kind

@@ -95,5 +95,5 @@ def test_repeating_a_layer_is_writing_it_out() -> None:
 
 
 def test_a_workload_of_an_unknown_family_is_refused() -> None:
-    with pytest.raises(WorkloadError, match=r"family is 'rnn'. Legal: convnet, transformer"):
+    with pytest.raises(WorkloadError, match=r"family is 'rnn'. Legal: convnet, detector, transformer"):
         Workload(name="x", family="rnn", sample="image", layers=())
