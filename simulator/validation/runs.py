@@ -31,7 +31,7 @@ from .memory_rows import memory_gb
 from .rows import MEMORY_METRIC, METRICS, RunJob, Unsupported, read_rows, resolve
 
 #: Groups are dealt to this many folds; each is predicted with constants fitted on the others.
-FOLDS: Final = 20
+FOLDS: Final = 10
 #: Tables with more runs than this are fitted fold by fold on all cores.
 _PARALLEL_FROM: Final = 1000
 #: How many groups' worth of the family's spread a stack's own spread is pulled by.

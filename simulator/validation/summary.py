@@ -10,6 +10,7 @@ from .group_errors import GroupError, Scored, group_error, parted
 from .memory_record import MemoryFit, MemorySummary, memory_summary
 from .record_summary import IN_SAMPLE, RecordSummary
 from .runs import ValidationResult
+from .sweeps import SweepSummary, summarise_sweeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,25 +22,28 @@ class ValidationSummary(RecordSummary):
     by_family: tuple[GroupError, ...]
     by_source: tuple[GroupError, ...]
     memory: MemorySummary | None
+    layouts: SweepSummary | None
 
     def as_json(self) -> dict[str, object]:
         """Plain values for JSON."""
         parts = {"by_era": self.by_era, "by_family": self.by_family, "by_source": self.by_source}
         plain = self.mapping(self.held_out, parts)
-        return plain | ({"memory": self.memory.as_json()} if self.memory else {})
+        plain |= {"memory": self.memory.as_json()} if self.memory else {}
+        return plain | ({"layouts": self.layouts.mapping()} if self.layouts else {})
 
     def text(self) -> str:
         """The summary as a table for people."""
         how = "cross-fitted (each source x model x chip group predicted without it)" if self.held_out else IN_SAMPLE
         parts = {"": self.by_era, "by kind of run": self.by_family, "by source": self.by_source}
         text = self.lines(how, "runs", parts)
-        return text + (f"\n{self.memory.text()}" if self.memory else "")
+        more = [part.text() for part in (self.memory, self.layouts) if part]
+        return "\n".join([text, *more])
 
 
 def summarise(result: ValidationResult, *, memory: MemoryFit | None = None, written: str = "") -> ValidationSummary:
     """Errors of a validation, from its primary runs; ``memory`` is the fit of its memory rows, where held out."""
     table = result.table
-    of_memory = memory_summary(table, result.predictions, held=memory)
+    of_memory, of_layouts = memory_summary(table, result.predictions, held=memory), summarise_sweeps(result)
     baseline: Mapping[int, float] = {}
     if result.crossed is not None:
         baseline = dict(zip(result.crossed.index, result.crossed.baseline_error.tolist(), strict=True))
@@ -64,4 +68,5 @@ def summarise(result: ValidationResult, *, memory: MemoryFit | None = None, writ
         by_family=groups(lambda i: table.jobs[i].family), by_source=groups(lambda i: table.jobs[i].group[0]),
         refusals=tuple(Counter(table.refused.values()).most_common()), written=written,
         memory=of_memory if of_memory.overall else None,
+        layouts=of_layouts if of_layouts.parts else None,
     )  # fmt: skip
