@@ -199,9 +199,7 @@ def index_of(name: str, value: object) -> int:
 
 def columns_of(strategies: Sequence[Parallelism]) -> dict[str, Ints]:
     """Strategies as columns, ``micro_batches`` among them."""
-    found = {
-        name: np.array([index_of(name, getattr(s, name)) for s in strategies], dtype=np.int64) for name in COLUMNS
-    }
+    found = {name: np.array([index_of(name, getattr(s, name)) for s in strategies], dtype=np.int64) for name in COLUMNS}
     return {**found, "micro_batches": np.array([s.micro_batches for s in strategies], dtype=np.int64)}
 
 

@@ -28,9 +28,7 @@ from .stack import StackError, stack
 _MOST_CONTEXT: Final = 8
 
 
-def check(
-    job: dict[str, Any], pins: dict[str, Any], place: Place, *, workload: Workload | None = None
-) -> list[str]:
+def check(job: dict[str, Any], pins: dict[str, Any], place: Place, *, workload: Workload | None = None) -> list[str]:
     """Every problem of well-formed values; names in `job` are replaced by the catalogue's own.
 
     ``workload`` is a network of the user's own, laid out already.

@@ -172,9 +172,7 @@ def _dispatch(lowered: Lowered, routing: Groups) -> Messages:
     inside = local.cost("all_to_all", byte(ranks)).seconds
     across = routing.cost("all_to_all", byte(domains)).seconds
     seconds = np.where((domains > 1)[:, None], np.maximum(inside, across), inside)
-    return Messages(
-        seconds=np.where(once[:, None], seconds, plain.seconds), outside=plain.outside, steps=plain.steps
-    )
+    return Messages(seconds=np.where(once[:, None], seconds, plain.seconds), outside=plain.outside, steps=plain.steps)
 
 
 def _tensor(group: Groups, lowered: Lowered, message_byte: Floats) -> Messages:

@@ -135,6 +135,10 @@ _KINDS = {
 }  # fmt: skip
 
 
+#: Sets of sources that no era names.
+_OTHER_ERAS = {"recsys": "sources of recommenders", "other": "other sources"}
+
+
 def record() -> str:
     """Held-out errors by kind of run and by era, beside the baseline's."""
     lines = [
@@ -144,7 +148,7 @@ def record() -> str:
     for kind, group in recorded_groups():
         if kind == "memory":
             continue
-        name = _KINDS.get(group.name, group.name)
+        name = (_OTHER_ERAS if kind == "era" else _KINDS).get(group.name) or _KINDS.get(group.name, group.name)
         lines.append(
             f"| {f'**{name}**' if kind == 'all' else name} | {group.runs:,} | {group.groups} | {group.macro:.1%} | "
             f"{group.median:.1%} | {_percent(group.baseline_macro)} | {_percent(group.held)} | {group.width:.2f} |"
@@ -153,7 +157,8 @@ def record() -> str:
     total = sum(count.values())
     covered = (
         f"The corpus has {total:,} published rows. {count['predicted']:,} are predicted as steps and "
-        f"{count['memory']:,} as memory; the table counts one row of each run, without those that contradict themselves. The others are "
+        f"{count['memory']:,} as memory; the table counts one row of each run, without those that contradict "
+        "themselves. The others are "
         "refused, each with its reason: "
         f"{count['another metric']:,} measure something else (time to a target, a speed-up), "
         f"{count['unknown model']:,} have a model and {count['unknown chip']:,} a chip that does not ship, "

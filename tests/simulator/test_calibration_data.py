@@ -72,7 +72,7 @@ def test_a_shipped_calibration_names_what_it_was_fitted_on_and_its_record(name: 
     one = load(name)
     assert one.constants.fitted_on
     assert one.fitted_on["rows"]
-    assert set(one.record.families) == {"llm", "bert", "cnn"}
+    assert set(one.record.families) == {"llm", "bert", "cnn", "other"}
     assert all(entry.macro < entry.baseline_macro for entry in one.record.families.values())
     assert all(entry.low < 0.0 < entry.high for entry in one.record.families.values())
     assert set(one.record.stack_spread) == set(one.record.stack_groups)

@@ -13,8 +13,8 @@ import simulator.stack as stacks
 from hwmodels.datafile import DataFileError, read_toml
 from simulator.stack import Stack, StackError, _read, resolve_stack, stack, stack_ids
 from workloads.catalog import model, resolve_model
-from workloads.workload import FAMILIES
 from workloads.optimizer import optimizer
+from workloads.workload import FAMILIES
 
 SMALLEST = {"id": "made", "name": "Made", "year": 2024, "framework": "none", "family": "made", "source": "by hand"}
 
