@@ -29,7 +29,7 @@ from .cluster import Cluster
 from .distinct import distinct_rows
 from .kernels.optable import Floats, Ints, OpTable, concatenate
 from .parallelism import Parallelism, columns_of, whole_columns
-from .partition import BlockMessages, are_spread, lower_messages, lower_ops
+from .partition import BlockMessages, are_spread, lower_messages, lower_ops, update_flop
 from .priced_rows import Shapes
 from .stack import SHARDING_MODES, Stack
 from .stepspec import GRADIENT_MODES
@@ -82,6 +82,7 @@ class Lowered:
     context_byte: Floats
     query_byte: Floats
     offloaded_byte: Floats
+    update_flop: Floats
     repeats: Ints
     boundary_byte: Floats  # (K,)
     shape: Ints  # (S,) and so on
@@ -166,6 +167,7 @@ _PER_BLOCK: Final = (
     "context_byte",
     "query_byte",
     "offloaded_byte",
+    "update_flop",
     "repeats",
 )
 
@@ -214,6 +216,7 @@ def lower_columns(
         shape_context=np.zeros(count, np.int64), shape_tp=shapes.tp, shape_cp=shapes.cp,
         shape_sequence_parallel=shapes.sequence_parallel, shape_ep=shapes.ep, shape_etp=shapes.etp,
         shape_hybrid=shapes.hybrid, shape_context_exchange=exchange,
+        update_flop=update_flop(workload, context.optimizer, shapes),
         repeats=np.tile(repeats, (count, 1)), shape=shape, sharding=sharding,
         gradient_mode=mode.astype(np.int64), frozen=np.full(len(pp), frozen), role_stages=role_stages,
         repeat=_stages(workload, context.stack, repeats, pp),

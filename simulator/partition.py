@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwmodels.chip import Chip
-from workloads.op import TENSOR_SPLITS, Op
+from workloads.op import CELLS, TENSOR_SPLITS, Op
+from workloads.optimizer import Optimizer
 from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
 
@@ -182,6 +183,29 @@ def _attention(rows: Rows, block: int, op: Op) -> None:
         block=block, phase=BACKWARD, kind=VECTOR, rate=1, flop=0.0,
         byte=scores * UNFUSED_SCORE_PASSES_BACKWARD, launches=3.0,
     )  # fmt: skip
+
+
+def update_flop(workload: Workload, optimizer: Optimizer, shapes: Shapes) -> Floats:
+    """Work of one update on one rank beyond its elements, for ONE repeat of every layer; (shapes, blocks) [FLOP].
+
+    Every rank updates the part of a matrix that tensor parallelism leaves it. Leaves out: gathering such a part.
+    """
+    flop = np.zeros((len(shapes), len(workload.layers)))
+    if not optimizer.matrix_rule:
+        return flop
+    for block, layer in enumerate(workload.layers):
+        for op in layer.ops:
+            if not (op.parameters and op.trainable) or op.kind not in ("gemm", "conv", "recurrent"):
+                continue
+            count = op.experts / shapes.ep if op.experts else np.full(len(shapes), float(op.batch))
+            tensor = shapes.etp if op.experts else shapes.tp
+            n = op.n / np.where(op.split in ("column", "vocab"), tensor, 1.0)
+            k = op.k / np.where(op.split == "row", tensor, 1.0)
+            if op.kind == "recurrent":
+                n, k = n * CELLS[op.cell], k + op.n
+            each = np.array([optimizer.matrix_flop(rows, columns) for rows, columns in zip(k, n, strict=True)])
+            flop[:, block] += count * each
+    return flop
 
 
 def held_by(op: Op, shapes: Shapes) -> Floats:

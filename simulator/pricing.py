@@ -363,7 +363,10 @@ def _gradients(lowered: Lowered, traffic: Traffic, exchanging: Exchanging) -> tu
 
 
 def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
-    """Seconds of the update on every role, (S, R): its words read and written once, over the ranks that shard it."""
+    """Seconds of the update on every role, (S, R): its words read and written once, over the ranks that shard it.
+
+    Rules that multiply matrices do so at the rate of large products, after the elements.
+    """
     context = lowered.context
     on_chip = (lowered.offload != OFFLOADS.index("optimizer"))[:, None]
     byte = np.array(
@@ -375,16 +378,25 @@ def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
         ]
     )[context]
     traffic = on_chip * _updated_parameters(lowered) * byte[:, None] * constants.get("optimizer_traffic")
-    return np.asarray(traffic / rates.memory_byte_per_s[context][:, None])
+    work = on_chip * np.einsum("srg,sg->sr", lowered.repeat.astype(float), lowered.update_flop[lowered.shape])
+    work = work / _shards(lowered)[:, None]
+    return np.asarray(
+        traffic / rates.memory_byte_per_s[context][:, None] + work / rates.product_flop_per_s[context, 1][:, None]
+    )
+
+
+def _shards(lowered: Lowered) -> Floats:
+    """Ranks among which the update of a parameter is shared; (S,)."""
+    ranks = (lowered.dp * lowered.cp).astype(float)
+    limit = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
+    return np.asarray(np.where(lowered.sharding > 0, limit, 1.0))
 
 
 def _updated_parameters(lowered: Lowered) -> Floats:
     """Parameters that one rank of every role updates; (S, R)."""
     repeat, spread = lowered.repeat.astype(float), lowered.spread_parameters[lowered.shape]
     stage = np.einsum("srg,sg->sr", repeat, lowered.held_parameters - spread)
-    ranks = (lowered.dp * lowered.cp).astype(float)
-    limit = np.where(lowered.shard_ranks > 0, np.minimum(lowered.shard_ranks, ranks), ranks)
-    shards = np.where(lowered.sharding > 0, limit, 1.0)
+    shards = _shards(lowered)
     spread_shards = np.where(lowered.sharding > 0, lowered.spread_ranks, 1)
     trained = np.where(lowered.frozen, 0.01, 1.0)
     held = stage / shards[:, None] + np.einsum("srg,sg->sr", repeat, spread) / spread_shards[:, None]

@@ -249,3 +249,17 @@ def test_a_code_never_sends_more_than_the_gradient_itself(word: str) -> None:
     share = gradient_share(lowered, np.full((3, 1), 4.0))
     assert np.all(share <= 1.0)
     assert np.all(share == 1.0) == (word == "none")
+
+
+def test_an_update_that_multiplies_matrices_costs_its_products_and_is_shared() -> None:
+    gpt = model("gpt h2048 L24 a16")
+    plain, muon = context(), replace(context(), optimizer=optimizer("muon"))
+    one, shared = strategy(dp=8), strategy(dp=8, sharding="zero1")
+    low = lower(gpt, muon, [one])
+    # Per block: three products of h x h at least, each 5 (4 + 2) h^3.
+    assert low.update_flop[0, 1] >= 3 * 30.0 * 2048**3
+    assert not lower(gpt, plain, [one]).update_flop.any()
+    elements = priced(gpt, one, shared, where=plain).optimizer_s[:, 0]
+    whole, part = priced(gpt, one, shared, where=muon).optimizer_s[:, 0]
+    assert whole > elements[0]
+    assert part < whole / 4.0
