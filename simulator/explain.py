@@ -42,7 +42,7 @@ def known_error(job: Job, record: Record) -> KnownError | None:
 
 _PART_WORDS: Final = {
     "compute": "computing on the chips",
-    "tensor": "tensor-parallel exchange",
+    "tensor": "exchange inside layers (tensors, contexts, experts, halos)",
     "pipeline": "passing activations down the pipeline",
     "bubble": "pipeline stages waiting for work",
     "data": "data-parallel exchange of gradients or parameters",

@@ -27,6 +27,11 @@ PART_COLOURS: Final = {
     "compute": "#1f4e79", "tensor": "#2e8b8b", "pipeline": "#7fb3b0", "bubble": "#d9d4c7", "data": "#c8791f",
     "optimizer": "#8a5a83", "fixed": "#9aa5b1",
 }  # fmt: skip
+#: One for every purpose of memory.
+PURPOSE_COLOURS: Final = (
+    "#1f4e79", "#4f81ad", "#8a5a83", "#2e8b8b", "#7fb3b0", "#c8791f", "#d9b26f", "#6b7a3a", "#b5533c", "#3d3d5c",
+    "#9aa5b1",
+)  # fmt: skip
 MEMORY_COLOURS: Final = ("#1f4e79", "#4f81ad", "#8a5a83", "#2e8b8b", "#7fb3b0", "#9aa5b1")
 BOUND_COLOURS: Final = {"compute": "#1f4e79", "memory": "#c8791f"}
 _SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "cross", "x")
@@ -107,7 +112,7 @@ def memory(report: PlanReport) -> Figure:
         {
             "type": "bar", "orientation": "h", "name": purpose, "y": places, "customdata": words,
             "x": [plan.memory.by_purpose()[purpose] / 2**30 for plan in report.ranked],
-            "marker": {"color": MEMORY_COLOURS[i % len(MEMORY_COLOURS)]},
+            "marker": {"color": PURPOSE_COLOURS[i % len(PURPOSE_COLOURS)]},
             "hovertemplate": f"%{{customdata}}<br>{purpose}: %{{x:.4g}} GiB<extra></extra>",
         }
         for i, purpose in enumerate(purposes)

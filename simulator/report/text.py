@@ -14,7 +14,7 @@ WIDTH = 100
 
 #: What each part of a step is, for readers.
 PART_WORDS = {
-    "compute": "compute", "tensor": "tensor-parallel exchange", "pipeline": "sends between stages",
+    "compute": "compute", "tensor": "exchange inside layers", "pipeline": "sends between stages",
     "bubble": "pipeline bubble", "data": "gradient exchange not hidden", "optimizer": "optimizer",
     "fixed": "fixed per step",
 }  # fmt: skip
