@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # What must be kept? Memory against compute
+# # What must be kept, and what does it cost to keep less?
 #
 # The backward pass needs what the forward pass computed. It can be kept, or computed again. A workshop of 2017 put it
 # in one line: 25 % more compute saves 80 % of the memory. Is that so, and how deep must a network be?

@@ -52,7 +52,7 @@ def test_an_unknown_system_is_refused_with_the_nearest() -> None:
 #: Fabrics that no measured run names: they keep their priors.
 UNMEASURED = {
     "aries", "gemini", "swarmx", "slingshot", "tcpx", "tcpxo", "none", "nvlink3-mesh", "ethernet-200g-switch",
-    "neuronlink-v3-torus", "tpu-ici-v5e-torus",
+    "neuronlink-v3-torus",
 }  # fmt: skip
 
 
