@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwmodels.chip import Chip
-from workloads.op import CELLS, TENSOR_SPLITS, Op
+from workloads.op import CELLS, KEPT_BY_SEQUENCE, KEPT_DIVIDED, TENSOR_SPLITS, Op
 from workloads.optimizer import Optimizer
 from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
@@ -242,10 +242,10 @@ def vector_share(op: Op, shapes: Shapes) -> Floats:
 
 def kept_share(op: Op, shapes: Shapes) -> Floats:
     """Share of what an op keeps for its backward pass that one rank holds; shape (shapes,)."""
-    if op.split in ("row", "heads", "inner"):
+    if op.split in KEPT_DIVIDED:
         return np.asarray(1.0 / (shapes.tp * shapes.cp))
-    whole = op.split in ("none", "table")
-    return np.asarray(np.where(shapes.sequence_parallel & (not whole), 1.0 / shapes.tp, 1.0) / shapes.cp)
+    divided = shapes.sequence_parallel & (op.split in KEPT_BY_SEQUENCE)
+    return np.asarray(np.where(divided, 1.0 / shapes.tp, 1.0) / shapes.cp)
 
 
 def _vector(rows: Rows, block: int, op: Op) -> None:

@@ -177,7 +177,8 @@ def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None
     # A stall passes down the pipeline with its micro-batch: every stage sees its share.
     send = send + np.where(lowered.pp > 1, stall / 2.0, 0.0)
     host = rates.host_s_per_launch[context]
-    gather_s, reduce_s, reduce_after_s = _every_few_steps(lowered, gather_s, reduce_s, reduce_after_s)
+    # Exchanges of local SGD, spread over the steps between them: the mean step.
+    reduce_s, reduce_after_s = (s / lowered.local_steps[:, None] for s in (reduce_s, reduce_after_s))
     offload_s = _offloading(lowered)
     forward_s, dragged_s = _dragged(lowered, forward[shape], backward_s, gather_s, reduce_s, constants)
     # Activations leave under the forward pass and come back under the backward pass; a block waits for its own.
@@ -209,14 +210,6 @@ def _dragged(
     last = np.minimum(reduce_s, backward_s) / lowered.micro_batches[:, None]
     beside_backward = np.where(overlapped, last, beside_backward)
     return forward_s + drag * beside_forward, backward_s + drag * beside_backward
-
-
-def _every_few_steps(
-    lowered: Lowered, gather_s: Floats, reduce_s: Floats, reduce_after_s: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Exchanges of local SGD, spread over the steps between them: the mean step."""
-    steps = lowered.local_steps[:, None]
-    return gather_s, reduce_s / steps, reduce_after_s / steps
 
 
 #: Share of a host link's nominal rate that large copies reach, and of a host's memory bandwidth that its update does.

@@ -27,6 +27,9 @@ KINDS: Final = ("gemm", "conv", "attention", "recurrent", "vector", "embedding")
 SPLITS: Final = ("none", "column", "row", "heads", "vocab", "sequence", "inner", "table")
 #: Splits of which every tensor-parallel rank holds a share; the others are replicated (or split by sequence).
 TENSOR_SPLITS: Final = ("column", "row", "vocab", "heads", "inner")
+#: Splits whose kept elements are always divided by tp, and those that only sequence parallelism divides.
+KEPT_DIVIDED: Final = ("row", "heads", "inner")
+KEPT_BY_SEQUENCE: Final = ("column", "vocab", "sequence")
 #: Cell of a recurrent layer -> its gates.
 CELLS: Final = {"vanilla": 1, "gru": 3, "lstm": 4}
 

@@ -92,11 +92,6 @@ class Premise:
             return longest.repeat
         return 0
 
-    @property
-    def other_blocks(self) -> int:
-        """Blocks outside of the longest run."""
-        return self.workload.num_blocks - self.blocks
-
     @cached_property
     def cut_along(self) -> str:
         """What ranks that share a sample cut: "positions" of a sequence, "slabs" of an image or volume, "" nothing.

@@ -9,17 +9,11 @@ from typing import Final
 import numpy as np
 
 from workloads.layer import Layer
-from workloads.op import Op
+from workloads.op import KEPT_BY_SEQUENCE, KEPT_DIVIDED, TENSOR_SPLITS, Op
 
 from ..kernels.optable import Floats
 from ..partition import DENSE_LAYERS
 
-#: Splits whose work, parameters and kept elements are always divided by tp; the table is at the head of `workloads.op`.
-_SPLIT: Final = ("row", "heads", "inner")
-#: Splits whose kept elements are divided by tp with sequence parallelism only.
-_SEQUENCE: Final = ("column", "vocab", "sequence")
-#: Splits whose parameters are divided by tp.
-_SHARDED: Final = ("column", "row", "heads", "vocab", "inner")
 #: Splits whose input, and whose output, one rank holds a share of while the op runs.
 _INPUT_SHARED: Final = ("row", "heads", "inner")
 _OUTPUT_SHARED: Final = ("column", "vocab", "heads", "inner")
@@ -76,8 +70,8 @@ class LayerSums:
         inner = [op for i, op in enumerate(ops) if i not in ends and op not in after]
         own = [op for op in kept if op not in routed]
         return cls(
-            split_saved=_saved(own, _SPLIT),
-            sequence_saved=_saved(own, _SEQUENCE),
+            split_saved=_saved(own, KEPT_DIVIDED),
+            sequence_saved=_saved(own, KEPT_BY_SEQUENCE),
             whole_saved=_saved(own, ("none", "table")),
             loss_saved=sum(op.saved_elements for op in after),
             expert_saved=sum(op.saved_elements for op in routed),
@@ -137,7 +131,7 @@ def _saved(ops: list[Op], splits: tuple[str, ...]) -> float:
 
 
 def _parameters(ops: list[Op], *, sharded: bool) -> float:
-    return float(sum(op.parameters for op in ops if (op.split in _SHARDED) is sharded))
+    return float(sum(op.parameters for op in ops if (op.split in TENSOR_SPLITS) is sharded))
 
 
 def _gradient_width(op: Op) -> tuple[float, float]:

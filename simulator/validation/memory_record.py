@@ -18,7 +18,7 @@ from .group_errors import GroupError, Scored, group_error, parted
 from .memory_fit import fit, memory_table
 from .memory_rows import MemoryJob, memory_job
 from .rows import RunJob
-from .runs import Prediction, Table, ValidationResult, weighted_quantile
+from .runs import Prediction, Table, ValidationResult, finite_number, weighted_quantile
 
 #: Weights and gradients in 16 bits, masters and Adam's two words in 32 [B], and what a framework takes besides [B].
 BASELINE_PARAMETER_BYTE: Final = 16.0
@@ -143,11 +143,8 @@ def measured_memory(table: Table) -> dict[int, float]:
     found = {}
     for index in table.memory_jobs:
         row = table.rows[index]
-        try:
-            value = float(row.get("value") or "")
-        except ValueError:
-            continue
-        if value > 0.0 and math.isfinite(value) and not row.get("flag"):
+        value = finite_number(row.get("value"))
+        if value is not None and value > 0.0 and not row.get("flag"):
             found[index] = value
     return found
 

@@ -98,7 +98,7 @@ def read_table(path: Path) -> Table:
             memory_jobs[index] = job
             continue
         jobs[index] = job
-        value = _number(row.get("value"))
+        value = finite_number(row.get("value"))
         if value is not None and value > 0:
             measured[index] = value if job.metric == "step_time_s" else job.value_per_rate / value
     return Table(
@@ -111,7 +111,8 @@ def read_table(path: Path) -> Table:
     )
 
 
-def _number(text: str | None) -> float | None:
+def finite_number(text: str | None) -> float | None:
+    """The number in a cell; None where there is none, or none that is finite."""
     try:
         value = float(text or "")
     except ValueError:
