@@ -6,7 +6,7 @@ gates, sliding windows and norms after each half of a block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
@@ -23,6 +23,7 @@ from workloads.transformer_blocks import (
     residual,
     vocabulary,
 )
+from workloads.workload import Hyper, Workload
 
 #: Norm words of these decoders: the ones of `transformer_blocks`, and a layer norm without bias.
 NORM_WORDS: Final = (*NORMS, "layernorm_no_bias")
@@ -193,4 +194,32 @@ def runs(kinds: Sequence[str], build: Callable[[str], tuple[Op, ...]]) -> tuple[
     return tuple(
         Layer(name=f"{kind} {index + 1}", kind="block", ops=built[kind], repeat=len(list(group)))
         for index, (kind, group) in enumerate(groupby(kinds))
+    )
+
+
+def decoder(
+    name: str,
+    blocks: Sequence[Layer],
+    *,
+    vocab: int,
+    hidden: int,
+    seq_len: int,
+    hyper: Mapping[str, Hyper],
+    norm: str = "rmsnorm",
+    tied_embeddings: bool = False,
+) -> Workload:
+    """A causal language model: the token table, its blocks, final norm and head."""
+    return Workload(
+        name=name,
+        family="transformer",
+        sample="sequence",
+        layers=(
+            embedding_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
+            *blocks,
+            head_layer(vocab=vocab, hidden=hidden, seq_len=seq_len, word=norm),
+        ),
+        tokens_per_sample=seq_len,
+        hyper=hyper,
+        tied_embeddings=tied_embeddings,
+        causal=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from workloads.decoder_ops import embedding_layer, half_block, head_layer, mlp_ops, norm_op, runs, vocabulary_ops
+from workloads.decoder_ops import decoder, half_block, mlp_ops, norm_op, runs, vocabulary_ops
 from workloads.expert_ops import RoutedMlp
 from workloads.layer import Layer
 from workloads.op import Op, WorkloadError, attention, embedding, gemm, vector
@@ -173,17 +173,15 @@ def latent_mixture(
 
     kinds = ["dense"] * dense_layers + ["experts"] * (layers - dense_layers)
     further = next_token_layer(block("experts"), vocab=vocab, hidden=hidden, seq_len=seq_len)
-    return Workload(
-        name=where,
-        family="transformer",
-        sample="sequence",
-        layers=(
-            embedding_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
+    return decoder(
+        where,
+        (
             *runs(kinds, block),
             *([further] * next_tokens),
-            head_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
         ),
-        tokens_per_sample=seq_len,
+        vocab=vocab,
+        hidden=hidden,
+        seq_len=seq_len,
         hyper={
             "layers": layers,
             "hidden": hidden,
@@ -200,7 +198,6 @@ def latent_mixture(
             "activation": "swiglu",
             "norm": "rmsnorm",
         },
-        causal=True,
     )
 
 

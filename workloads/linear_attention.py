@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from workloads.decoder_ops import GroupedAttention, embedding_layer, half_block, head_layer, mlp_ops, runs
+from workloads.decoder_ops import GroupedAttention, decoder, half_block, mlp_ops, runs
 from workloads.expert_ops import RoutedMlp
 from workloads.latent_attention import next_token_layer
 from workloads.op import Op, WorkloadError, gemm, product, vector
@@ -151,16 +151,12 @@ def delta_decoder(
         *half_block("delta", delta.ops(hidden=hidden, seq_len=seq_len), hidden=hidden, seq_len=seq_len),
         *half_block("mlp", mlp, hidden=hidden, seq_len=seq_len),
     )
-    return Workload(
-        name=where,
-        family="transformer",
-        sample="sequence",
-        layers=(
-            embedding_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
-            *runs(["delta"] * layers, lambda _: block),
-            head_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
-        ),
-        tokens_per_sample=seq_len,
+    return decoder(
+        where,
+        (*runs(["delta"] * layers, lambda _: block),),
+        vocab=vocab,
+        hidden=hidden,
+        seq_len=seq_len,
         hyper={
             "layers": layers,
             "hidden": hidden,
@@ -172,7 +168,6 @@ def delta_decoder(
             "decay": decay,
         },
         tied_embeddings=tied_embeddings,
-        causal=True,
     )
 
 
@@ -219,17 +214,15 @@ def gated_hybrid(
         )
 
     further = next_token_layer(block("full"), vocab=vocab, hidden=hidden, seq_len=seq_len)
-    return Workload(
-        name=where,
-        family="transformer",
-        sample="sequence",
-        layers=(
-            embedding_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
+    return decoder(
+        where,
+        (
             *runs(["full" if (index + 1) % full_every == 0 else "delta" for index in range(layers)], block),
             *([further] * next_tokens),
-            head_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
         ),
-        tokens_per_sample=seq_len,
+        vocab=vocab,
+        hidden=hidden,
+        seq_len=seq_len,
         hyper={
             "layers": layers,
             "hidden": hidden,
@@ -246,7 +239,6 @@ def gated_hybrid(
             "activation": "swiglu",
             "norm": "rmsnorm",
         },
-        causal=True,
     )
 
 

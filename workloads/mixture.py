@@ -7,9 +7,8 @@ from typing import Final
 from workloads.decoder_ops import (
     NORM_WORDS,
     GroupedAttention,
-    embedding_layer,
+    decoder,
     half_block,
-    head_layer,
     mlp_ops,
     norm_op,
     runs,
@@ -131,16 +130,13 @@ def mixture(
         whole = not window or (full_every > 0 and (index + 1) % full_every == 0)
         dense = index < dense_layers or (index + 1 - dense_layers) % moe_every != 0
         kinds.append(f"{'full' if whole else 'windowed'} {'dense' if dense else 'experts'}")
-    return Workload(
-        name="mixture",
-        family="transformer",
-        sample="sequence",
-        layers=(
-            embedding_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
-            *runs(kinds, block),
-            head_layer(vocab=vocab, hidden=hidden, seq_len=seq_len, word=norm),
-        ),
-        tokens_per_sample=seq_len,
+    return decoder(
+        "mixture",
+        (*runs(kinds, block),),
+        vocab=vocab,
+        hidden=hidden,
+        seq_len=seq_len,
+        norm=norm,
         hyper={
             "layers": layers,
             "hidden": hidden,
@@ -157,7 +153,6 @@ def mixture(
             "norm": norm,
         },
         tied_embeddings=tied_embeddings,
-        causal=True,
     )
 
 
@@ -232,16 +227,12 @@ def gemma4_mixture(
             residual("mlp residual", elements, dropout=False),
         )
 
-    return Workload(
-        name="gemma4_mixture",
-        family="transformer",
-        sample="sequence",
-        layers=(
-            embedding_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
-            *runs(["full" if (index + 1) % full_every == 0 else "windowed" for index in range(layers)], block),
-            head_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
-        ),
-        tokens_per_sample=seq_len,
+    return decoder(
+        "gemma4_mixture",
+        (*runs(["full" if (index + 1) % full_every == 0 else "windowed" for index in range(layers)], block),),
+        vocab=vocab,
+        hidden=hidden,
+        seq_len=seq_len,
         hyper={
             "layers": layers,
             "hidden": hidden,
@@ -258,7 +249,6 @@ def gemma4_mixture(
             "norm": "rmsnorm",
         },
         tied_embeddings=True,
-        causal=True,
     )
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-from workloads.decoder_ops import GroupedAttention, embedding_layer, half_block, head_layer, mlp_ops, runs
+from workloads.decoder_ops import GroupedAttention, decoder, half_block, mlp_ops, runs
 from workloads.expert_ops import RoutedMlp
 from workloads.latent_attention import next_token_layer
 from workloads.layer import Layer
@@ -188,17 +188,15 @@ def hybrid(
     for index in range(next_tokens):
         layer = next_token_layer(block(next_pattern), vocab=vocab, hidden=hidden, seq_len=seq_len)
         further.append(without_parameters(layer) if index and next_shared else layer)
-    return Workload(
-        name=where,
-        family="transformer",
-        sample="sequence",
-        layers=(
-            embedding_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
+    return decoder(
+        where,
+        (
             *runs(blocks_of(pattern), block),
             *further,
-            head_layer(vocab=vocab, hidden=hidden, seq_len=seq_len),
         ),
-        tokens_per_sample=seq_len,
+        vocab=vocab,
+        hidden=hidden,
+        seq_len=seq_len,
         hyper={
             "layers": len(pattern),
             "hidden": hidden,
@@ -217,7 +215,6 @@ def hybrid(
             "activation": activation,
             "norm": "rmsnorm",
         },
-        causal=True,
     )
 
 
