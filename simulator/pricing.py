@@ -134,10 +134,13 @@ class Durations:
     update_gather_s: Floats
 
 
-def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None) -> Durations:
+def price(
+    lowered: Lowered, constants: Constants, traffic: Traffic | None = None, *, contention: bool = True
+) -> Durations:
     """Durations of every block, message and update of every strategy.
 
-    ``traffic`` is what `traffic_of` made of the same strategies, for callers that price them again and again.
+    ``traffic`` is what `traffic_of` made of the same strategies, for callers that price them again and again. Without
+    ``contention`` compute takes its own time whatever is exchanged beside it.
     """
     rates = rates_of(lowered.contexts, constants)
     traffic = traffic_of(lowered) if traffic is None else traffic
@@ -180,7 +183,8 @@ def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None
     # Exchanges of local SGD, spread over the steps between them: the mean step.
     reduce_s, reduce_after_s = (s / lowered.local_steps[:, None] for s in (reduce_s, reduce_after_s))
     offload_s = _offloading(lowered)
-    forward_s, dragged_s = _dragged(lowered, forward[shape], backward_s, gather_s, reduce_s, constants)
+    drag = constants.get("exchange_drag") if contention else 0.0
+    forward_s, dragged_s = _dragged(lowered, forward[shape], backward_s, gather_s, reduce_s, drag)
     # Activations leave under the forward pass and come back under the backward pass; a block waits for its own.
     forward_s, dragged_s = np.maximum(forward_s, offload_s), np.maximum(dragged_s, offload_s)
     share = np.divide(weights[shape], dragged_s, out=np.zeros_like(backward_s), where=dragged_s > 0)
@@ -193,7 +197,7 @@ def price(lowered: Lowered, constants: Constants, traffic: Traffic | None = None
 
 
 def _dragged(
-    lowered: Lowered, forward_s: Floats, backward_s: Floats, gather_s: Floats, reduce_s: Floats, constants: Constants
+    lowered: Lowered, forward_s: Floats, backward_s: Floats, gather_s: Floats, reduce_s: Floats, drag: float
 ) -> tuple[Floats, Floats]:
     """Compute beside which gradients or parameters are exchanged, stretched by the cores and bandwidth that takes.
 
@@ -202,7 +206,6 @@ def _dragged(
     with the exchange x that runs beside a block and the drag d. Of many micro-batches in mode "backward" only the last
     has an exchange beside it, so that there its share is one in m.
     """
-    drag = constants.get("exchange_drag")
     sharded = (lowered.gradient_mode == GRADIENT_MODES.index("sharded"))[:, None]
     overlapped = (lowered.gradient_mode == GRADIENT_MODES.index("backward"))[:, None]
     beside_forward = np.where(sharded, np.minimum(gather_s, forward_s), 0.0)

@@ -75,6 +75,11 @@ class Groups:
             )
         return tuple(wires), np.asarray(index.ravel(), dtype=np.int64)
 
+    def wires(self, place: int) -> Wires:
+        """The wires under one of the groups."""
+        wires, index = self._distinct
+        return wires[int(index[place])]
+
     def cost(self, collective: str, message_byte: Floats) -> Messages:
         """Seconds of messages, shape (K,) or (K, G)."""
         wires, index = self._distinct

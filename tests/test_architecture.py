@@ -203,7 +203,7 @@ LAYERS = (
     ("staging",),
     ("traffic",),
     ("pricing", "calibration.fit", "calibration.kernel_fit"),
-    ("analytic", "composition", "events", "memory", "roofline"),
+    ("analytic", "composition", "events", "contention", "memory", "roofline"),
     ("legality",),
     ("calibration_data", "deviations_file", "defaults", "query", "query_checks", "job", "sources", "user_catalog"),
     ("search_scope",),

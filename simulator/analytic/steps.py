@@ -111,9 +111,11 @@ class StepTimes:
         return StepTime(engine="analytic", **{f"{part}_ps": int(getattr(self, f"{part}_ps")[index]) for part in PARTS})
 
 
-def batch(lowered: Lowered, constants: Constants, traffic: Traffic | None = None) -> StepBatch:
-    """Price lowered strategies and round their durations to picoseconds, once."""
-    d = price(lowered, constants, traffic)
+def batch(
+    lowered: Lowered, constants: Constants, traffic: Traffic | None = None, *, contention: bool = True
+) -> StepBatch:
+    """Price lowered strategies and round their durations to picoseconds, once; see `pricing.price`."""
+    d = price(lowered, constants, traffic, contention=contention)
     names = (
         "forward", "backward", "forward_tensor", "backward_tensor", "gather", "reduce", "send", "fixed",
         "reduce_after", "optimizer", "update_gather",

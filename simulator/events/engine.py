@@ -1,8 +1,8 @@
 """One training step, event by event, on SimPy.
 
-One process per pipeline stage (a rank that stands for all its tensor- and data-parallel peers) runs the tasks of the
-schedule in order on its compute stream. Beside it an in-order data-parallel stream runs gathers and gradient
-exchanges, and where sends do not hold the rank one stream for each rank it sends to. Time is a whole number of
+One process per role (a rank that stands for all that do the same, see `roles`) runs the tasks of the schedule in order
+on its compute stream. Beside it an in-order data-parallel stream runs gathers and gradient exchanges, one for each kind
+of group, and where sends do not hold the rank one stream for each rank it sends to. Time is a whole number of
 picoseconds. Waits come out of the order of events; no formula of the closed form is used here.
 """
 
@@ -10,20 +10,22 @@ from __future__ import annotations
 
 from simpy import Environment
 
-from simulator.events.rank import Pipeline, Rank
+from simulator.events.rank import Rank
 from simulator.events.trace import Timeline
+from simulator.events.world import Surroundings, World
 from simulator.schedules import SCHEDULES
 from simulator.stepspec import StepSpec, StepSpecError, StepTime
 
 
-def simulate(spec: StepSpec, *, timeline: Timeline | None = None) -> StepTime:
+def simulate(spec: StepSpec, around: Surroundings | None = None, *, timeline: Timeline | None = None) -> StepTime:
     """Run one step and say where its time went [ps].
 
     A pass begins when its input has arrived and the rank is free. A send holds the sender's compute stream for
     `send_ps`, or runs beside it, by schedule; the receiver may begin when it is over, and a receiver that is not ready
     yet delays nobody (its buffer is posted). In mode "backward" the rank's last pass releases gradients block by block;
     those of its other chunks are released when that pass begins. In mode "sharded" the gather of the next block is
-    issued when the block before it begins to compute, a reduce when its block's backward is done.
+    issued when the block before it begins to compute, a reduce when its block's backward is done. An exchange among
+    several roles begins when the last of them has issued it and its stream is free.
 
     Where ranks update together, update, then fetch of updated parameters, are phases that all enter together. The parts
     are those of the rank whose compute stream is busy longest (the first of equals): what it computed, waited for in
@@ -35,9 +37,13 @@ def simulate(spec: StepSpec, *, timeline: Timeline | None = None) -> StepTime:
     Where each micro-batch updates the weights, a rank does so after every backward pass. The pipeline is run full
     first; the step is counted on the rank busy longest, from the end of a backward pass to that of the `m`-th after it.
 
-    Memory grows neither with micro-batches nor with blocks, only with stages, unless a `timeline` records them.
+    Memory grows neither with micro-batches nor with blocks, only with roles, unless a `timeline` records them.
 
-    Leaves out: contention between streams for links, chips and memory; jitter.
+    ``around`` says who is there and what is unlike about some, what work shares and how chance delays it; without it
+    one rank of every stage speaks for all, and all work takes its own time.
+
+    Leaves out, with contention: what lies between servers (a fat tree's spine); another kind of server for ranks of one
+    role, whose first rank's server speaks for all.
 
     Raises
     ------
@@ -52,8 +58,8 @@ def simulate(spec: StepSpec, *, timeline: Timeline | None = None) -> StepTime:
             'With a pipeline use "backward" or "after".'
         )
     env = Environment()
-    pipeline = Pipeline.of(spec, env)
-    ranks = [Rank(env, spec, i, pipeline, timeline) for i in range(len(spec.stages))]
+    world = World(env, spec, around or Surroundings(), timeline)
+    ranks = [Rank(world, role) for role in range(len(world.roles.roles))]
     for rank in ranks:
         env.process(rank.run())
     env.run()
@@ -61,12 +67,17 @@ def simulate(spec: StepSpec, *, timeline: Timeline | None = None) -> StepTime:
         raise RuntimeError(f"The {spec.schedule} schedule deadlocked; this is our mistake, not the input's.")
     update = SCHEDULES[spec.schedule].TRAITS.update
     if update == "together" or spec.gradient_mode == "sharded":
-        return _together(spec, ranks, pipeline)
+        return _together(spec, ranks, world)
     return _by_rank(spec, ranks) if update == "by_rank" else _each_micro_batch(spec, ranks)
 
 
-def _together(spec: StepSpec, ranks: list[Rank], pipeline: Pipeline) -> StepTime:
-    pace = max(ranks, key=lambda rank: rank.busy_ps)  # max keeps the first of equals
+def _pace(rank: Rank) -> tuple[int, int]:
+    """Who is busy longest; of those that wait for each other inside layers, who computes longest."""
+    return rank.busy_ps, rank.compute_ps if rank.waits_inside else 0
+
+
+def _together(spec: StepSpec, ranks: list[Rank], world: World) -> StepTime:
+    pace = max(ranks, key=_pace)  # max keeps the first of equals
     passes_done_ps = max(rank.passes_done_ps for rank in ranks)
     return StepTime(
         engine="events",
@@ -74,14 +85,14 @@ def _together(spec: StepSpec, ranks: list[Rank], pipeline: Pipeline) -> StepTime
         tensor_ps=pace.tensor_ps,
         pipeline_ps=pace.send_ps,
         bubble_ps=passes_done_ps - spec.fixed_ps - pace.busy_ps - pace.stalled_ps,
-        data_ps=pace.stalled_ps + pipeline.gradients_done.met_at_ps - passes_done_ps,
-        optimizer_ps=max(rank.finished_ps for rank in ranks) - pipeline.gradients_done.met_at_ps,
+        data_ps=pace.stalled_ps + world.gradients_done.met_at_ps - passes_done_ps,
+        optimizer_ps=max(rank.finished_ps for rank in ranks) - world.gradients_done.met_at_ps,
         fixed_ps=spec.fixed_ps,
     )
 
 
 def _by_rank(spec: StepSpec, ranks: list[Rank]) -> StepTime:
-    pace = max(ranks, key=lambda rank: rank.busy_ps)
+    pace = max(ranks, key=_pace)
     longest_ps = max(rank.finished_ps - rank.begun_ps for rank in ranks)
     return StepTime(
         engine="events",

@@ -1,153 +1,73 @@
-"""One rank of a step as a process: its tasks in order, its streams, and what it has counted so far."""
+"""The process of one role: its tasks in order, its streams, and what it has counted so far."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
 
-from simpy import Environment, Event
+from simpy import Event
 
-from simulator.events.streams import Channel, Meeting, Stream
-from simulator.events.trace import Timeline
+from simulator.events.passes import Pass, compute_of, pass_name, pass_of, tensor_of
+from simulator.events.streams import Exchange, Stream
+from simulator.events.world import World, scaled
 from simulator.schedules import SCHEDULES, Task, order_alone, settled
-from simulator.schedules.route import Stop, blocks_at, neighbours, stop_chunks
+from simulator.schedules.route import Stop, blocks_at, stop_chunks
 from simulator.schedules.task import KINDS, Kind
-from simulator.stepspec import BlockSpec, StepSpec
+from simulator.stepspec import BlockSpec
 
 Process = Generator[Event, None, None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pipeline:
-    """What the ranks share: a channel into every stop each way, and where they meet."""
-
-    forth: dict[Stop, Channel]
-    back: dict[Stop, Channel]
-    gradients_done: Meeting
-    updated: Meeting
-
-    @classmethod
-    def of(cls, spec: StepSpec, env: Environment) -> Pipeline:
-        """The pipeline of a step, empty."""
-        route, ranks = SCHEDULES[spec.schedule].TRAITS.route, len(spec.stages)
-        stops = neighbours(route, ranks, spec.micro_batches, spec.virtual_stages)
-        return cls(
-            forth={stop: Channel(env) for stop in stops},
-            back={stop: Channel(env) for stop in stops},
-            gradients_done=Meeting(env, ranks),
-            updated=Meeting(env, ranks),
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pass:
-    """One chunk in one direction: its blocks in running order, their sums, where input comes from and output goes."""
-
-    kind: Kind
-    blocks: tuple[BlockSpec, ...]
-    compute_ps: int
-    tensor_ps: int
-    source: Channel | None
-    target: Channel | None
-    link: Stream | None  # None where nothing crosses to another rank
-    send_ps: int
-    held_ps: int  # how long it holds the rank
-    first_micro_batch: int
-    work_ps: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "work_ps", self.compute_ps + self.tensor_ps)
-
-    def visits(self) -> Iterator[BlockSpec]:
-        """Every block by itself."""
-        for block in self.blocks:
-            for _ in range(block.repeat):
-                yield block
-
-
-def _compute_ps(kind: Kind, block: BlockSpec) -> int:
-    if kind == "backward_input":
-        return block.backward_ps - block.weight_ps
-    return {"forward": block.forward_ps, "backward": block.backward_ps}.get(kind, block.weight_ps)
-
-
-def _tensor_ps(kind: Kind, block: BlockSpec) -> int:
-    if kind == "backward_weight":
-        return 0
-    return block.forward_tensor_ps if kind == "forward" else block.backward_tensor_ps
-
-
 class Rank:
-    """One rank: its process, its streams and what it has counted so far."""
+    """One rank, which speaks for all of its role.
 
-    def __init__(
-        self, env: Environment, spec: StepSpec, index: int, pipeline: Pipeline, timeline: Timeline | None
-    ) -> None:
-        self._env = env
-        self._spec = spec
-        self._index = index
-        self._pipeline = pipeline
-        self._timeline = timeline
+    Where nobody but its likes exchanges with it inside layers, and nothing is shared, a pass is one wait; else every
+    block is followed by itself.
+    """
+
+    def __init__(self, world: World, role: int) -> None:
+        self._world = world
+        self._env = world.env
+        self._spec = spec = world.spec
+        self._number = role
+        self._role = me = world.roles.roles[role]
+        self._machine = world.machine
+        self._timeline = world.timeline
         self._traits = SCHEDULES[spec.schedule].TRAITS
+        self._data = world.data[me.data_group]
+        self._rounds = world.rounds[me.inner_group]
+        self._meeting_ranks = world.roles.meeting(role)
+        self._follows_blocks = self._rounds is not None or world.machine.contended
         ranks, route = len(spec.stages), self._traits.route
-        self._data = Stream(env, index, "data", "data", timeline)
-        self._links: dict[int, Stream] = {}
         chunks = range(stop_chunks(route, spec.virtual_stages))
-        held = sorted({blocks_at(route, Stop(index, chunk), ranks).rank for chunk in chunks})
-        self._stages = [spec.stages[i] for i in held]
-        self._passes_of = {(kind, chunk): self._pass(kind, Stop(index, chunk)) for kind in KINDS for chunk in chunks}
+        held = sorted({blocks_at(route, Stop(me.stage, chunk), ranks).rank for chunk in chunks})
+        _, data = world.slownesses(role)
+        self._optimizer_ps = scaled(sum(spec.stages[i].optimizer_ps for i in held), me.compute)
+        self._fetch_ps = scaled(sum(spec.stages[i].update_gather_ps for i in held), data)
+        self._after_ps = [scaled(spec.stages[i].reduce_after_ps, data) for i in held]
+        links: dict[int, Stream] = {}
+        self._passes_of = {(k, c): pass_of(world, role, k, c, links) for k in KINDS for c in chunks}
+        self._last: Exchange | None = None
+        self._cause = -1
+        self._pieces = 0
         self.compute_ps = self.tensor_ps = self.send_ps = self.stalled_ps = self.update_ps = 0
         self._begun = False
         self.begun_ps = 0
         self.passes_done_ps = self.gradients_done_ps = self.finished_ps = 0
         self.finished = False
-        if timeline is not None:
-            timeline.name_stage(index, spec.stages[index].name)
+
+    @property
+    def waits_inside(self) -> bool:
+        """Whether ranks of other roles exchange with it inside layers."""
+        return self._rounds is not None
 
     @property
     def busy_ps(self) -> int:
         """Time that passes and the sends behind them held the rank."""
         return self.compute_ps + self.tensor_ps + self.send_ps
 
-    def _pass(self, kind: Kind, stop: Stop) -> Pass:
-        spec, route, ranks = self._spec, self._traits.route, len(self._spec.stages)
-        before, behind, first = neighbours(route, ranks, spec.micro_batches, spec.virtual_stages)[stop]
-        stage, chunk = blocks_at(route, stop, ranks)
-        blocks = spec.stages[stage].chunks[chunk]
-        blocks = blocks if kind == "forward" else blocks[::-1]
-        if kind == "backward_weight":
-            source = target = None
-        else:
-            source, target = (before, behind) if kind == "forward" else (behind, before)
-        channels = self._pipeline.forth if kind == "forward" else self._pipeline.back
-        link = None
-        if target is not None and target.rank != stop.rank:
-            name = "pipeline back" if target.rank < stop.rank and not self._traits.sends_hold else "pipeline"
-            link = self._links.setdefault(target.rank, Stream(self._env, self._index, name, "pipeline", self._timeline))
-        compute_ps = sum(block.repeat * _compute_ps(kind, block) for block in blocks)
-        tensor_ps = sum(block.repeat * _tensor_ps(kind, block) for block in blocks)
-        send_ps = spec.send_ps if link is not None else 0
-        return Pass(
-            kind=kind,
-            blocks=blocks,
-            compute_ps=compute_ps,
-            tensor_ps=tensor_ps,
-            # A chunk that turns around on its own rank is next in the order anyway.
-            source=channels[stop] if source is not None else None,
-            target=channels[target] if target is not None else None,
-            link=link,
-            send_ps=send_ps,
-            held_ps=compute_ps + tensor_ps + (send_ps if self._traits.sends_hold else 0),
-            first_micro_batch=first,
-        )
-
-    def _tasks(self, micro_batches: int) -> Iterator[Task]:
-        spec = self._spec
-        return SCHEDULES[spec.schedule].order(self._index, len(spec.stages), micro_batches, spec.virtual_stages)
-
     def run(self) -> Process:
         """The rank's whole step."""
-        env, spec = self._env, self._spec
+        env, spec, world = self._env, self._spec, self._world
         yield env.timeout(spec.fixed_ps)
         self._show("compute", "fixed", "fixed", 0, spec.fixed_ps)
 
@@ -157,34 +77,39 @@ class Rank:
         if together or self._traits.update == "by_rank":
             yield from self._exchange_what_is_left()
             if together:
-                yield self._pipeline.gradients_done.arrive()
+                yield world.gradients_done.arrive(self._cause)
+                self._cause = world.gradients_done.cause
             self.gradients_done_ps = int(env.now)
             yield from self._update()
             if together:
-                yield self._pipeline.updated.arrive()
+                yield world.updated.arrive(self._cause)
+                self._cause = world.updated.cause
             yield from self._fetch()
         self.finished_ps = int(env.now)
         self.finished = True
 
     def _exchange_what_is_left(self) -> Process:
         if self._spec.gradient_mode == "after":
-            for stage in self._stages:
-                self._data.issue("reduce gradients", stage.reduce_after_ps)
-        if self._data.free_ps > self._env.now:
-            yield self._env.timeout(self._data.free_ps - self._env.now)
+            for after_ps in self._after_ps:
+                self._issue("reduce", "reduce gradients", after_ps)
+        yield from self._wait_for(self._last)
 
     def _update(self) -> Process:
-        optimizer_ps = sum(stage.optimizer_ps for stage in self._stages)
-        self._show("compute", "update", "optimizer", int(self._env.now), optimizer_ps)
-        yield self._env.timeout(optimizer_ps)
+        start_ps = int(self._env.now)
+        yield from self._compute("optimizer", self._optimizer_ps, 1)
+        self._show("compute", "update", "optimizer", start_ps)
 
     def _fetch(self) -> Process:
-        gather_ps = sum(stage.update_gather_ps for stage in self._stages)
-        self._show("data", "gather updated parameters", "optimizer", int(self._env.now), gather_ps)
-        yield self._env.timeout(gather_ps)
+        start_ps = int(self._env.now)
+        yield self._machine.run("update_gather", self._fetch_ps, (self._number,))
+        self._show("data", "gather updated parameters", "optimizer", start_ps)
+
+    def _tasks(self, micro_batches: int) -> Iterator[Task]:
+        spec = self._spec
+        return SCHEDULES[spec.schedule].order(self._role.stage, len(spec.stages), micro_batches, spec.virtual_stages)
 
     def _passes(self) -> Process:
-        env, timeline, passes = self._env, self._timeline, self._passes_of
+        env = self._env
         each = self._traits.update == "each_micro_batch"
         early = settled(self._spec.schedule, len(self._spec.stages))
         # Only in its last pass does anything happen inside a pass; the others are one wait each.
@@ -193,40 +118,122 @@ class Rank:
         upcoming = next(tasks, None)
         while upcoming is not None:
             task, upcoming = upcoming, next(tasks, None)
-            kind, micro_batch, chunk = task
-            this = passes[kind, chunk]
+            this = self._passes_of[task.kind, task.chunk]
             if this.source is not None:
-                arrival = this.source.arrival(micro_batch - this.first_micro_batch)
+                arrival = this.source.arrival(task.micro_batch - this.first_micro_batch)
                 if arrival is not None:
                     yield arrival
+                    self._cause = this.source.cause
             if not self._begun:
                 self._begun, self.begun_ps = True, int(env.now)
-            if timeline is not None:
-                self._show_pass(task, this, int(env.now))
-            if releases and (upcoming is None or (each and kind == "backward")):
-                yield from self._releasing_pass(this, chunk)
+            start_ps = int(env.now)
+            if releases and (upcoming is None or (each and task.kind == "backward")):
+                self._release_other_chunks(task.chunk)
+                yield from self._block_by_block(this, release=True)
+                yield from self._hold_for_send(task, this)
+            elif self._follows_blocks:
+                yield from self._block_by_block(this, release=False)
+                yield from self._hold_for_send(task, this)
             else:
-                yield env.timeout(this.held_ps)
+                yield from self._whole(task, this)
+            self._show("passes", pass_name(task, self._spec), "pass", start_ps, cause=False)
             self._hand_on(task, this)
-            self.compute_ps += this.compute_ps
-            self.tensor_ps += this.tensor_ps
-            self.send_ps += this.held_ps - this.work_ps
-            if each and kind == "backward":
+            if each and task.kind == "backward":
                 yield from self._update_at_once()
-                if micro_batch == early - 1:
+                if task.micro_batch == early - 1:
                     self._begin_to_count()
 
+    def _whole(self, task: Task, this: Pass) -> Process:
+        """A pass of which nothing inside concerns anybody else."""
+        start_ps = int(self._env.now)
+        compute_ps = this.compute_ps
+        if self._world.delays is not None:
+            compute_ps = sum(
+                self._delayed(this.kind, compute_of(this.kind, b), self._meeting_ranks) for b in this.visits()
+            )
+        yield self._env.timeout(compute_ps + this.held_ps - this.compute_ps)
+        self.compute_ps += compute_ps
+        self.tensor_ps += this.tensor_ps
+        self.send_ps += this.held_ps - this.work_ps
+        if self._timeline is None:
+            return
+        name = pass_name(task, self._spec)
+        late = self._world.delays is not None
+        if not late and (self._timeline.every_block or task.micro_batch in (0, self._spec.micro_batches - 1)):
+            end_ps = start_ps
+            for block in this.visits():
+                end_ps = self._show_block(task.kind, block, end_ps)
+        else:
+            self._show("compute", f"{name}, all blocks", "compute", start_ps, compute_ps)
+            end_ps = start_ps + compute_ps + this.tensor_ps
+            self._show("tensor", f"{name}, all blocks", "tensor", start_ps + compute_ps, this.tensor_ps)
+        if self._traits.sends_hold:
+            self._show("pipeline", f"send {name}", "pipeline", end_ps, this.send_ps)
+
+    def _block_by_block(self, this: Pass, *, release: bool) -> Process:
+        for block in this.visits():
+            yield from self._block(this.kind, block)
+            if release:
+                self._issue("reduce", f"reduce {block.name}", block.reduce_ps)
+
+    def _block(self, kind: Kind, block: BlockSpec) -> Process:
+        env = self._env
+        start_ps = int(env.now)
+        name = f"{block.name} {kind.replace('_', ' ')}"
+        yield from self._compute(kind, compute_of(kind, block), self._meeting_ranks)
+        self.compute_ps += int(env.now) - start_ps
+        self._show("compute", name, "compute", start_ps)
+        tensor_ps = tensor_of(kind, block)
+        if not tensor_ps:
+            return
+        computed_ps = start_ps = int(env.now)
+        if self._rounds is None:
+            yield self._machine.run("tensor", tensor_ps, (self._number,))
+        else:
+            exchange = self._rounds.join(tensor_ps, self._cause)
+            assert exchange.event is not None
+            yield exchange.event
+            start_ps, self._cause = exchange.start_ps, exchange.cause
+        self.tensor_ps += int(env.now) - computed_ps
+        self._show("tensor", name, "tensor", start_ps)
+
+    def _compute(self, kind: str, base_ps: int, ranks: int) -> Process:
+        if base_ps:
+            yield self._machine.run("compute", self._delayed(kind, base_ps, ranks), (self._number,))
+
+    def _delayed(self, kind: str, base_ps: int, ranks: int) -> int:
+        delays = self._world.delays
+        if delays is None:
+            return base_ps
+        self._pieces += 1
+        return delays.ps(self._number, kind, self._pieces - 1, base_ps, ranks)
+
+    def _hold_for_send(self, task: Task, this: Pass) -> Process:
+        if this.held_ps == this.work_ps:
+            return
+        start_ps = int(self._env.now)
+        yield self._machine.run("send", this.send_ps, (self._number,), (this.receiver,))
+        self.send_ps += int(self._env.now) - start_ps
+        self._show("pipeline", f"send {pass_name(task, self._spec)}", "pipeline", start_ps)
+
     def _hand_on(self, task: Task, this: Pass) -> None:
-        if this.target is None:
+        target = this.target
+        if target is None:
             return
         if this.link is None or self._traits.sends_hold:
-            this.target.deliver()
+            target.deliver(self._cause)
             return
-        there_ps = this.link.issue(f"send {_pass_name(task, self._spec)}", this.send_ps)
-        if there_ps > self._env.now:
-            self._env.timeout(there_ps - self._env.now).callbacks.append(this.target.deliver)
+        name = f"send {pass_name(task, self._spec)}"
+        sent = this.link.issue(self._number, "send", name, this.send_ps, self._cause)
+        if sent.done_ps is not None and sent.done_ps <= self._env.now:
+            target.deliver(sent.place if sent.place >= 0 else self._cause)
+            return
+        there: Event
+        if sent.done_ps is not None:
+            there = self._env.timeout(sent.done_ps - int(self._env.now))
         else:
-            this.target.deliver()
+            there = sent.event = self._env.event()
+        there.callbacks.append(lambda _: target.deliver(sent.place))
 
     def _update_at_once(self) -> Process:
         done_ps = int(self._env.now)
@@ -241,16 +248,11 @@ class Rank:
         self.begun_ps = int(self._env.now)
         self.compute_ps = self.tensor_ps = self.send_ps = self.stalled_ps = self.update_ps = 0
 
-    def _releasing_pass(self, this: Pass, chunk: int) -> Process:
+    def _release_other_chunks(self, chunk: int) -> None:
         for (kind, other), whole in reversed(self._passes_of.items()):
             if kind == "backward" and other != chunk:
                 for block in whole.visits():
-                    self._data.issue(f"reduce {block.name}", block.reduce_ps)
-        for block in this.visits():
-            yield self._env.timeout(_compute_ps(this.kind, block) + _tensor_ps(this.kind, block))
-            self._data.issue(f"reduce {block.name}", block.reduce_ps)
-        if this.held_ps > this.work_ps:
-            yield self._env.timeout(this.held_ps - this.work_ps)
+                    self._issue("reduce", f"reduce {block.name}", block.reduce_ps)
 
     def _sharded_visits(self) -> Iterator[tuple[Task, BlockSpec]]:
         spec = self._spec
@@ -262,60 +264,62 @@ class Rank:
         env = self._env
         visits = self._sharded_visits()
         upcoming = next(visits, None)
-        gathered_ps = 0 if upcoming is None else self._gather(upcoming[1])
+        gathered = None if upcoming is None else self._gather(upcoming[1])
         pass_start_ps: int | None = None
         while upcoming is not None:
             task, block = upcoming
-            if gathered_ps > env.now:
-                self.stalled_ps += gathered_ps - int(env.now)
-                yield env.timeout(gathered_ps - env.now)
-            start_ps = int(env.now)
-            pass_start_ps = start_ps if pass_start_ps is None else pass_start_ps
+            waited_ps = int(env.now)
+            yield from self._wait_for(gathered)
+            self.stalled_ps += int(env.now) - waited_ps
+            pass_start_ps = int(env.now) if pass_start_ps is None else pass_start_ps
             upcoming = next(visits, None)
             if upcoming is not None:
-                gathered_ps = self._gather(upcoming[1])
-            compute_ps, tensor_ps = _compute_ps(task.kind, block), _tensor_ps(task.kind, block)
-            self._show_block(task.kind, block, start_ps)
-            yield env.timeout(compute_ps + tensor_ps)
-            self.compute_ps += compute_ps
-            self.tensor_ps += tensor_ps
+                gathered = self._gather(upcoming[1])
+            yield from self._block(task.kind, block)
             if task.kind == "backward":
-                self._data.issue(f"reduce {block.name}", block.reduce_ps)
+                self._issue("reduce", f"reduce {block.name}", block.reduce_ps)
             if upcoming is None or upcoming[0] is not task:
-                self._show("passes", _pass_name(task, self._spec), "pass", pass_start_ps, int(env.now) - pass_start_ps)
+                self._show("passes", pass_name(task, self._spec), "pass", pass_start_ps, cause=False)
                 pass_start_ps = None
 
-    def _gather(self, block: BlockSpec) -> int:
-        return self._data.issue(f"gather {block.name}", block.gather_ps)
+    def _gather(self, block: BlockSpec) -> Exchange:
+        return self._issue("gather", f"gather {block.name}", block.gather_ps)
 
-    def _show(self, stream: str, name: str, category: str, start_ps: int, duration_ps: int) -> None:
-        if self._timeline is not None:
-            self._timeline.add(self._index, stream, name, category, start_ps, duration_ps)
+    def _issue(self, kind: str, name: str, duration_ps: int) -> Exchange:
+        self._last = self._data.issue(self._number, kind, name, duration_ps, self._cause)
+        return self._last
+
+    def _wait_for(self, exchange: Exchange | None) -> Process:
+        if exchange is None:
+            return
+        before_ps = int(self._env.now)
+        yield from exchange.wait(self._env)
+        if self._env.now > before_ps:
+            self._cause = exchange.place
+
+    def _show(
+        self,
+        stream: str,
+        name: str,
+        category: str,
+        start_ps: int,
+        duration_ps: int | None = None,
+        *,
+        cause: bool = True,
+    ) -> None:
+        """Record what ran until now, or for so long; the next thing on this rank follows from it."""
+        if self._timeline is None:
+            return
+        length_ps = int(self._env.now) - start_ps if duration_ps is None else duration_ps
+        place = self._timeline.add(
+            self._number, stream, name, category, start_ps, length_ps, self._cause if cause else -1
+        )
+        if cause:
+            self._cause = place
 
     def _show_block(self, kind: Kind, block: BlockSpec, start_ps: int) -> int:
-        compute_ps, tensor_ps = _compute_ps(kind, block), _tensor_ps(kind, block)
-        if self._timeline is not None:
-            name = f"{block.name} {kind.replace('_', ' ')}"
-            self._show("compute", name, "compute", start_ps, compute_ps)
-            self._show("tensor", name, "tensor", start_ps + compute_ps, tensor_ps)
+        compute_ps, tensor_ps = compute_of(kind, block), tensor_of(kind, block)
+        name = f"{block.name} {kind.replace('_', ' ')}"
+        self._show("compute", name, "compute", start_ps, compute_ps)
+        self._show("tensor", name, "tensor", start_ps + compute_ps, tensor_ps)
         return start_ps + compute_ps + tensor_ps
-
-    def _show_pass(self, task: Task, this: Pass, start_ps: int) -> None:
-        assert self._timeline is not None
-        name = _pass_name(task, self._spec)
-        self._show("passes", name, "pass", start_ps, this.held_ps)
-        if self._timeline.every_block or task.micro_batch in (0, self._spec.micro_batches - 1):
-            end_ps = start_ps
-            for block in this.visits():
-                end_ps = self._show_block(task.kind, block, end_ps)
-        else:
-            self._show("compute", f"{name}, all blocks", "compute", start_ps, this.compute_ps)
-            self._show("tensor", f"{name}, all blocks", "tensor", start_ps + this.compute_ps, this.tensor_ps)
-            end_ps = start_ps + this.work_ps
-        if self._traits.sends_hold:
-            self._show("pipeline", f"send {name}", "pipeline", end_ps, this.send_ps)
-
-
-def _pass_name(task: Task, spec: StepSpec) -> str:
-    chunked = stop_chunks(SCHEDULES[spec.schedule].TRAITS.route, spec.virtual_stages) > 1
-    return f"{task.kind.replace('_', ' ')} {task.micro_batch}{f' chunk {task.chunk}' if chunked else ''}"

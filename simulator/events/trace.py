@@ -18,7 +18,10 @@ CATEGORIES: Final = ("pass", "compute", "tensor", "pipeline", "data", "optimizer
 
 
 class Slice(NamedTuple):
-    """One thing that ran on one stream of one stage [ps]."""
+    """One thing that ran on one stream of one stage [ps].
+
+    ``cause`` is the place of the slice at whose end it began, for it had waited for it last; -1: the step's beginning.
+    """
 
     stage: int
     stream: str
@@ -26,6 +29,7 @@ class Slice(NamedTuple):
     category: str
     start_ps: int
     duration_ps: int
+    cause: int = -1
 
 
 class Timeline:
@@ -46,10 +50,14 @@ class Timeline:
         """Give a stage the name its track carries."""
         self.stage_names[stage] = name
 
-    def add(self, stage: int, stream: str, name: str, category: str, start_ps: int, duration_ps: int) -> None:
-        """Record one slice."""
-        if duration_ps > 0:
-            self.slices.append(Slice(stage, stream, name, category, start_ps, duration_ps))
+    def add(
+        self, stage: int, stream: str, name: str, category: str, start_ps: int, duration_ps: int, cause: int = -1
+    ) -> int:
+        """Record one slice; its place, or its cause's where it has no duration and is left out."""
+        if duration_ps <= 0:
+            return cause
+        self.slices.append(Slice(stage, stream, name, category, start_ps, duration_ps, cause))
+        return len(self.slices) - 1
 
     def busy_ps(self, stage: int, category: str) -> int:
         """Time one stage spent on one category [ps]."""
