@@ -206,7 +206,7 @@ def ask(
         raise InputError(*problems)
     counts = default_ranks(cluster) if ranks is None else tuple(sorted(set(ranks)))
     problems += [f"{called(key)}: {text}" for key, text in _unfit(cluster, counts, stride, cards, flows)]
-    driven = library if library is not None else _OF_MAKER.get(cluster.chip.vendor, "other")
+    driven = library if library is not None else default_library(cluster)
     makers = LIBRARIES.get(driven, ())
     if makers and cluster.chip.vendor not in makers:
         able = [name for name, legal in LIBRARIES.items() if not legal or cluster.chip.vendor in legal]
@@ -237,6 +237,11 @@ def _is_whole(value: float) -> bool:
 
 #: Chips that a group has by default where a server has only one.
 _LONE_RANKS: Final = 8
+
+
+def default_library(cluster: Cluster) -> str:
+    """The library that the maker of a cluster's chips gives."""
+    return _OF_MAKER.get(cluster.chip.vendor, "other")
 
 
 def default_ranks(cluster: Cluster) -> tuple[int, ...]:

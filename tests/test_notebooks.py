@@ -42,7 +42,14 @@ def test_a_notebook_is_stored_without_outputs_and_starts_from_a_question(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_defines_nothing_that_would_need_a_test(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert not [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+    defined = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+    # A SimPy process can only be a generator function; the notebook that shows how to write one has to.
+    processes = [n for n in defined if isinstance(n, ast.FunctionDef) and any(map(is_yield, ast.walk(n)))]
+    assert defined == processes
+
+
+def is_yield(node):
+    return isinstance(node, ast.Yield | ast.YieldFrom)
 
 
 def test_resnet50_stops_scaling_where_the_notebook_says():
@@ -61,3 +68,15 @@ def test_resnet50_stops_scaling_where_the_notebook_says():
     # Two users of the same servers differ threefold with nothing stated that tells them apart; the notebook says so.
     assert results["worst_user_ratio"] < 4.5
     assert results["figures"] == 3
+
+
+def test_servers_that_prepare_for_others_are_as_fast_as_their_cores():
+    results = results_of(FOLDER / "04_a_program_of_your_own.py")
+    rates, hand = results["rates"], results["hand"]
+    assert rates == sorted(rates)
+    # One server: the cores bind, and nothing but the first batch and the last step is lost.
+    assert 0.9 < rates[0] / hand[0] <= 1.0
+    assert rates[-1] < min(hand[-1], results["ceiling"])
+    # With all eight preparing for themselves gradients alone cross the cards.
+    assert results["sent_share"] < 1.0
+    assert results["figures"] == 1
