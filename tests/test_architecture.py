@@ -221,6 +221,7 @@ LAYERS = (
     ),
     ("planner",),
     ("one_step",),
+    ("run_beside",),
     ("report",),
     (
         "cli",

@@ -80,3 +80,46 @@ def fill(
                 speed[work] = 1.0
         rising = [work for work in rising if open_[work]]
     return speed
+
+
+def fill_by_class(
+    capacity: Sequence[float],
+    wants: Sequence[Sequence[tuple[int, float]]],
+    pace: Sequence[float],
+    floor: Sequence[float],
+    priority: Sequence[int],
+) -> list[float]:
+    """The same with classes: those of a lower number are filled first, the others share what they leave.
+
+    ``floor`` is a speed that not even they take away; floors that do not fit together are cut alike on the resource
+    that they do not fit on.
+    """
+    least = _fitting(capacity, wants, floor)
+    left = list(capacity)
+    for wanted, low in zip(wants, least, strict=True):
+        for resource, amount in wanted:
+            left[resource] -= amount * low
+    speeds = list(least)
+    for number in sorted(set(priority)):
+        members = [work for work, own in enumerate(priority) if own == number]
+        room = [max(share, 0.0) for share in left]
+        for work in members:
+            for resource, amount in wants[work]:
+                room[resource] += amount * least[work]
+        filled = fill(room, [wants[m] for m in members], [pace[m] for m in members], [least[m] for m in members])
+        for work, speed in zip(members, filled, strict=True):
+            speeds[work] = speed
+            for resource, amount in wants[work]:
+                left[resource] -= amount * (speed - least[work])
+    return speeds
+
+
+def _fitting(
+    capacity: Sequence[float], wants: Sequence[Sequence[tuple[int, float]]], floor: Sequence[float]
+) -> list[float]:
+    taken = [0.0] * len(capacity)
+    for wanted, low in zip(wants, floor, strict=True):
+        for resource, amount in wanted:
+            taken[resource] += amount * low
+    cut = [min(1.0, c / t) if t else 1.0 for c, t in zip(capacity, taken, strict=True)]
+    return [low * min((cut[i] for i, _ in wanted), default=1.0) for wanted, low in zip(wants, floor, strict=True)]

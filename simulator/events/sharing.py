@@ -2,7 +2,7 @@
 
 A *work* takes a stated time alone and a stated amount of some resources while it runs: a message takes wires, a
 collective takes wires, processors and memory bandwidth, a decoder takes host cores. Where the amounts fit, every work
-runs at full speed and ends to the tick when it would alone. Where they do not, works slow down as `filling.fill` says.
+runs at full speed and ends to the tick when it would alone. Where they do not, works slow down as `fill_by_class` says.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from simpy import Environment, Event
 from simpy.events import EventPriority
 
-from simulator.events.filling import fill
+from simulator.events.filling import fill_by_class
 
 #: A resource is divided into so many parts; what a work takes is rounded down to whole parts, so that sums are exact
 #: and shares that add up to 1 in print do so here.
@@ -286,47 +286,16 @@ class Sharing:
 
 
 def _speeds(works: list[Work], short: Iterable[Resource]) -> list[int]:
-    """Speed of each work [parts of FULL_SPEED]; class by class, each from what those before it left."""
+    """Speed of each work [parts of FULL_SPEED], by the resources that are short."""
     place = {resource: i for i, resource in enumerate(short)}
     if not place:
         return [FULL_SPEED] * len(works)
-    wants = [
-        [(place[resource], whole / PARTS) for resource, whole in work.parts.items() if resource in place]
-        for work in works
-    ]
-    left = [resource.room / PARTS for resource in place]
-    floors = _floors(works, wants, left)
-    for wanted, floor in zip(wants, floors, strict=True):
-        for i, amount in wanted:
-            left[i] -= amount * floor
-    speeds = [0.0] * len(works)
-    for priority in sorted({work.priority for work in works}):
-        members = [i for i, work in enumerate(works) if work.priority == priority]
-        capacity = [max(c, 0.0) for c in left]
-        for i in members:
-            for at, amount in wants[i]:
-                capacity[at] += amount * floors[i]
-        filled = fill(
-            capacity, [wants[i] for i in members], [works[i].pace for i in members], [floors[i] for i in members]
-        )
-        for i, speed in zip(members, filled, strict=True):
-            speeds[i] = speed
-            for at, amount in wants[i]:
-                left[at] -= amount * (speed - floors[i])
-    return [_whole(speed) for speed in speeds]
-
-
-def _floors(works: list[Work], wants: list[list[tuple[int, float]]], capacity: list[float]) -> list[float]:
-    taken = [0.0] * len(capacity)
-    for work, wanted in zip(works, wants, strict=True):
-        for i, amount in wanted:
-            taken[i] += amount * work.floor
-    cut = [min(1.0, c / t) if t else 1.0 for c, t in zip(capacity, taken, strict=True)]
-    return [
-        work.floor * min((cut[i] for i, _ in wanted), default=1.0) for work, wanted in zip(works, wants, strict=True)
-    ]
-
-
-def _whole(speed: float) -> int:
-    """Rounded down, so that no work is ever done early; what is not zero stays so."""
-    return max(int(speed * FULL_SPEED), 1) if speed > 0 else 0
+    speeds = fill_by_class(
+        [resource.room / PARTS for resource in place],
+        [[(place[r], parts / PARTS) for r, parts in work.parts.items() if r in place] for work in works],
+        [work.pace for work in works],
+        [work.floor for work in works],
+        [work.priority for work in works],
+    )
+    # Rounded down, so that no work is ever done early; what is not zero stays so.
+    return [max(int(speed * FULL_SPEED), 1) if speed > 0 else 0 for speed in speeds]

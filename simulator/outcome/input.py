@@ -10,10 +10,11 @@ from simulator.outcome.storage import FileSystem, Host, StorageError, check
 
 #: Bytes of ImageNet-1k's training images: ILSVRC2012_img_train.tar, 147,897,477,120 B, as remembered.
 IMAGENET_BYTE: Final = 147_897_477_120
-#: Core-seconds to decode and augment one ImageNet image. TensorFlow's benchmark page of 2017: a DGX-1 with 40 cores fed
-#: AlexNet on 4 P100 with 7,105 images/s where the chips could take 10,509; 40 / 7,105. One row of one program: later
-#: decoders are faster (an A100 server's rows of 2020 need less), others slower.
-IMAGE_CORE_S: Final = 40 / 7105
+#: Core-seconds to decode and augment one ImageNet image, from two hosts of TensorFlow's benchmark page of 2017 that
+#: could not feed AlexNet: 40 cores gave 7,105 images/s (DGX-1, 4 P100), 16 gave 4,056 (n1-standard-32, 8 K80); 5.6 and
+#: 3.9 ms, the geometric mean. On hosts it was not taken from, EPYC 7742 with 4 and 8 A100 (128 cores assumed): 27,200
+#: images/s against 24,400 to 30,700 measured with 16-bit images, but 16,000 to 19,300 with 32-bit ones.
+IMAGE_CORE_S: Final = 4.7e-3
 
 CACHES: Final = ("lru", "pinned")
 

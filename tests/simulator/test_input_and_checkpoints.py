@@ -101,6 +101,27 @@ def test_more_places_never_slow_a_step_and_none_is_the_sum():
     assert periods[-1] == max(times.stages_s)
 
 
+@pytest.mark.parametrize(
+    ("cores", "synthetic", "measured", "within"),
+    [
+        # TensorFlow's benchmark page, AlexNet: the two hosts that the constant is taken from.
+        (40, 10_509, 7_105, 0.20),
+        (16, 4_640, 4_056, 0.20),
+        # lambda-tensorflow-benchmark, TensorFlow 2.3, AlexNet on 4 and 8 A100, two EPYC 7742 assumed.
+        (128, 46_848, 27_632, 0.10),
+        (128, 93_466, 28_653, 0.10),
+        # The same host feeds a network that asks for less: ResNet-50 on 8 A100.
+        (128, 7_932, 8_030, 0.10),
+    ],
+)
+def test_measured_hosts_feed_what_their_cores_allow(cores, synthetic, measured, within):
+    host = replace(HOST, cores=cores, disk_read_byte_per_s=20e9, copy_byte_per_s=100e9)
+    step_s = IMAGES.batch / synthetic
+    rate = IMAGES.batch / fed_step_s(step_s, input_times(IMAGES, host), 8)
+    assert rate == pytest.approx(measured, rel=within)
+    assert rate <= synthetic
+
+
 def test_nothing_to_read_from_is_refused():
     with pytest.raises(StorageError, match="nothing to read from"):
         input_times(IMAGES, replace(HOST, disk_read_byte_per_s=0.0))
