@@ -25,10 +25,10 @@ from simpy import Environment, Event
 
 from .cluster import Cluster
 from .collective_calibration import load_collectives
-from .collective_curve import bus_factor
 from .collective_question import default_library
 from .collectives.exchange import COLLECTIVES, Exchanges
 from .collectives.library_cost import exchange_s
+from .contention import least_volume
 from .errors import InputError
 from .events.sharing import Resource, Sharing
 from .events.storage import SECOND_PS, Site, ticks
@@ -205,6 +205,7 @@ class Group:
         if len(self.servers) < 2 or not seconds:
             return {}
         capacity = self._world.site.host.card_byte_per_s
-        rate = min(bus_factor(collective, len(self.servers)) * byte / seconds, capacity)
+        members = len(self._ranks) / len(self.servers)
+        rate = min(least_volume(collective, len(self.servers), members) * byte / seconds, capacity)
         site = self._world.site
         return {wires[server]: rate for wires in (site.cards_out, site.cards_in) for server in self.servers}

@@ -89,6 +89,15 @@ def test_collectives_that_meet_on_the_cards_slow_each_other():
     assert alone < together <= 2 * alone * (1 + 1e-9)
 
 
+@pytest.mark.parametrize(("collective", "each"), [("all_reduce", 1.0), ("all_gather", 0.5), ("all_to_all", 4.0)])
+def test_a_collective_carries_the_least_that_must_cross_between_servers(collective, each):
+    w = world()
+    group = w.group(range(16))
+    wait_for(w, *[group.join(collective, 1e9) for _ in range(16)])
+    assert w.site.cards_out[0].served == pytest.approx(each * 1e9)
+    assert w.site.cards_in[1].served == pytest.approx(each * 1e9)
+
+
 def test_input_and_checkpoint_traffic_meets_messages_on_the_cards():
     fast = FileSystem(read_byte_per_s=1e12, write_byte_per_s=1e12)
 
