@@ -22,7 +22,10 @@ def run_text(step: SimulatedStep, query: PlanQuery, options: RunOptions | None) 
         return ""
     run = run_beside(step, query, options)
     times = run.times
-    lines = ["", f"{options.steps:,} steps on {run.servers:,} servers: {seconds(times.total_s)}."]
+    lines = [
+        "",
+        f"{options.steps:,} steps on {run.servers:,} server{'s' * (run.servers > 1)}: {seconds(times.total_s)}.",
+    ]
     spread = ", ".join(f"{name} {seconds(times.percentile_s(at))}" for name, at in _PERCENTILES)
     lines.append(f"  a step       {spread}; alone {seconds(run.step_s)}")
     if options.input:
