@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import InputError
 
@@ -48,23 +51,38 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
     OutputError
         If it cannot be written.
     """
-    target = Path(path)
     try:
-        if _is_special(target):
-            with target.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            return
-        target = Path(os.path.realpath(target))
-        temporary = _beside(target)
-        try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with whole_file(path) as file:
+            file.write(text.encode("utf-8"))
     except (OSError, ValueError) as error:
         raise OutputError(f"{os.fspath(path)!a}: cannot be written: {_reason(error)}.") from None
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write bytes into that takes the place of what stands at `path` when all of them are there, else never.
+
+    A link keeps pointing where it pointed; a pipe or a device is written to as it is, for it cannot be replaced.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    target = Path(path)
+    if _is_special(target):
+        with target.open("wb") as file:
+            yield file
+        return
+    target = Path(os.path.realpath(target))
+    temporary = _beside(target)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _is_special(target: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from decimal import Decimal
@@ -11,8 +12,19 @@ from typing import Any
 
 import pytest
 
-from simulator.events import Timeline, simulate, write_chrome_trace
+from simulator.events import (
+    RoleMemory,
+    Timeline,
+    messages,
+    overlap,
+    simulate,
+    write_chrome_trace,
+    write_role_traces,
+)
+from simulator.events.counters import link_load, memory_in_use
+from simulator.events.pass_names import pass_of
 from simulator.events.trace import CATEGORIES, STREAMS
+from simulator.schedules import SCHEDULES as ORDERS
 from simulator.stepspec import SCHEDULES, BlockSpec, StageSpec, StepSpec
 
 LAYER = BlockSpec(
@@ -173,7 +185,8 @@ def test_chrome_trace_holds_every_slice_with_exact_microseconds(tmp_path: Path) 
     trace = load(tmp_path / "step.json")
     (event,) = (e for e in trace["traceEvents"] if e["ph"] == "X")
     assert (event["ts"], event["dur"]) == (Decimal("20000000.000001"), Decimal("1.000003"))
-    assert (event["pid"], event["tid"], event["name"]) == (0, STREAMS.index("tensor"), 'all-reduce "x"')
+    assert (event["pid"], event["tid"]) == (0, STREAMS.index("tensor"))
+    assert (event["name"], event["args"]["slice"]) == ('ncclKernel all-reduce "x"', 'all-reduce "x"')
     assert trace["displayTimeUnit"] == "ms"
 
 
@@ -226,3 +239,149 @@ def test_a_link_keeps_pointing_to_its_file(tmp_path: Path) -> None:
     write_chrome_trace(recorded(), tmp_path / "link.json")
     assert (tmp_path / "link.json").is_symlink()
     assert load(tmp_path / "real.json")["traceEvents"]
+
+
+def test_a_slice_is_given_its_place_and_one_of_no_duration_that_of_its_cause() -> None:
+    timeline = Timeline()
+    first = timeline.add(0, "compute", "a", "compute", 0, 5)
+    assert (first, timeline.add(0, "compute", "b", "compute", 5, 0, first)) == (0, 0)
+    assert timeline.add(0, "compute", "c", "compute", 5, 2, first) == 1
+    assert timeline.slices[1].cause == 0
+
+
+def test_a_timeline_with_a_limit_keeps_what_came_first_and_counts_the_rest() -> None:
+    whole, cut = Timeline(), Timeline(most=40)
+    step = spec("backward", "1f1b")
+    assert simulate(step, timeline=whole) == simulate(step, timeline=cut)
+    assert cut.slices == whole.slices[:40]
+    assert cut.left_out == len(whole.slices) - 40 > 0
+
+
+# --- Kineto's dialect ---------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_ends_in_gz_is_compressed_and_holds_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.json", "a.json.gz", "b.json.gz"):
+        write_chrome_trace(recorded(), tmp_path / name)
+    packed = (tmp_path / "a.json.gz").read_bytes()
+    assert gzip.decompress(packed) == (tmp_path / "a.json").read_bytes()
+    assert packed == (tmp_path / "b.json.gz").read_bytes()
+    assert len(packed) < 0.2 * (tmp_path / "a.json").stat().st_size
+
+
+def test_work_is_a_kernel_on_its_stream_and_envelopes_and_host_time_are_not(tmp_path: Path) -> None:
+    write_chrome_trace(recorded(), tmp_path / "step.json", device={"name": "made", "totalGlobalMem": 80})
+    trace = load(tmp_path / "step.json")
+    assert trace["deviceProperties"] == [{"id": i, "name": "made", "totalGlobalMem": 80} for i in range(4)]
+    for event in (e for e in trace["traceEvents"] if e["ph"] == "X"):
+        works = event["args"]["category"] not in ("pass", "fixed")
+        assert (event["cat"] == "kernel") == works == ("stream" in event["args"])
+        communicates = STREAMS[event["tid"]] not in ("passes", "compute")
+        assert event["name"].startswith("ncclKernel ") == communicates
+        if works:
+            assert event["args"]["stream"] == event["tid"]
+
+
+def union_us(events: list[Any]) -> list[tuple[Decimal, Decimal]]:
+    """Intervals that a list of events covers."""
+    merged: list[tuple[Decimal, Decimal]] = []
+    for start, end in sorted((Decimal(e["ts"]), Decimal(e["ts"]) + Decimal(e["dur"])) for e in events):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def read_overlap(path: Path) -> Decimal:
+    """HolisticTraceAnalysis' overlap, by its published definition and from the file alone.
+
+    Kernels are events with a duration and a stream; those whose name has ``ncclKernel`` communicate, the others (but
+    Memcpy and Memset) compute. Time that both unions cover, over time that the communicating one covers.
+    """
+    kernels = [e for e in load(path)["traceEvents"] if "dur" in e and "stream" in e.get("args", {})]
+    sends = union_us([e for e in kernels if "ncclKernel" in e["name"]])
+    works = union_us([e for e in kernels if "ncclKernel" not in e["name"]])
+    both = sum((max(min(a[1], b[1]) - max(a[0], b[0]), Decimal(0)) for a in sends for b in works), Decimal(0))
+    return both / sum(end - start for start, end in sends)
+
+
+@pytest.mark.parametrize("schedule", ["1f1b", "interleaved", "zb1p", "zbv", "dualpipe"])
+def test_a_trace_tool_reads_the_overlap_that_we_state(schedule: str, tmp_path: Path) -> None:
+    timeline = Timeline()
+    simulate(spec("backward", schedule), timeline=timeline)
+    paths = write_role_traces(timeline, tmp_path / "roles")
+    assert [path.name for path in paths] == [f"rank{i}.json" for i in range(4)]
+    for stage, path in enumerate(paths):
+        ours = overlap(timeline, stage).overlap
+        assert 0 < ours < 1
+        assert float(read_overlap(path)) == pytest.approx(ours, rel=1e-12)
+        assert load(path)["distributedInfo"] == {"backend": "nccl", "rank": stage, "world_size": 4}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "sends"),
+    [("gpipe", 2 * 3 * 8), ("1f1b", 2 * 3 * 8), ("zb1p", 2 * 3 * 8), ("interleaved", 2 * 7 * 8), ("zbv", 2 * 6 * 8),
+     ("dualpipe", 2 * 3 * 8)],
+)  # fmt: skip
+def test_every_send_has_an_arrow_to_the_pass_that_receives_it(schedule: str, sends: int, tmp_path: Path) -> None:
+    step, timeline = spec("none", schedule), Timeline()
+    simulate(step, timeline=timeline)
+    pairs = messages(timeline, step)
+    sent = [place for place, item in enumerate(timeline.slices) if item.category == "pipeline"]
+    assert len(pairs) == sends
+    assert sorted(source for source, _ in pairs) == sent
+    for source, target in pairs:
+        a, b = timeline.slices[source], timeline.slices[target]
+        assert a.stage != b.stage
+        assert a.end_ps <= b.start_ps
+        assert pass_of(a.name).micro_batch == pass_of(b.name).micro_batch
+        assert ("forward" in a.name) == ("forward" in b.name)
+    write_chrome_trace(timeline, tmp_path / "step.json", messages=pairs)
+    flows = [e for e in load(tmp_path / "step.json")["traceEvents"] if e["ph"] in "sf"]
+    assert [e["ph"] for e in flows] == ["s", "f"] * sends
+    assert {e["id"] for e in flows} == set(range(sends))
+
+
+def test_a_message_of_no_duration_leaves_from_the_pass_itself() -> None:
+    step, timeline = spec("none", "1f1b"), Timeline()
+    free = StepSpec(stages=step.stages, micro_batches=8)
+    simulate(free, timeline=timeline)
+    pairs = messages(timeline, free)
+    assert len(pairs) == 2 * 3 * 8
+    assert {timeline.slices[source].category for source, _ in pairs} == {"pass"}
+
+
+@pytest.mark.parametrize(("step", "every_block"), EVERY_CASE)
+def test_link_load_adds_up_to_what_streams_carried(step: StepSpec, every_block: bool) -> None:
+    timeline = Timeline(every_block=every_block)
+    simulate(step, timeline=timeline)
+    for stage in timeline.stages:
+        curve = list(link_load(timeline, stage, stretches=16))
+        assert all(0 <= share <= 1 for _, values in curve for share in values.values())
+        for stream in curve[0][1]:
+            area = sum((b[0] - a[0]) * a[1][stream] for a, b in pairwise(curve))
+            carried = sum(s.duration_ps for s in timeline.slices if (s.stage, s.stream) == (stage, stream))
+            assert area == pytest.approx(carried, abs=1e-4 * timeline.end_ps)
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b", "interleaved", "zb1p", "dualpipe"])
+def test_activations_rise_to_what_the_schedule_holds_and_fall_back_to_none(schedule: str) -> None:
+    step, timeline = spec("none", schedule), Timeline()
+    simulate(step, timeline=timeline)
+    for stage in range(4):
+        memory = RoleMemory(steady_byte=1000, micro_batch_byte=64, chunks=step.virtual_stages)
+        curve = [values["activations"] for _, values in memory_in_use(timeline, stage, memory)]
+        in_flight = ORDERS[schedule].activations_in_flight(stage, 4, 8, step.virtual_stages)
+        assert max(curve) == 64 * in_flight
+        assert (curve[0], curve[-1]) == (0, 0)
+
+
+def test_curves_stand_in_the_trace_as_counters(tmp_path: Path) -> None:
+    memory = {0: RoleMemory(steady_byte=1e9, micro_batch_byte=1e8)}
+    write_chrome_trace(recorded(), tmp_path / "step.json", memory=memory)
+    counters = [e for e in load(tmp_path / "step.json")["traceEvents"] if e["ph"] == "C"]
+    assert {(e["name"], e["pid"]) for e in counters} == {
+        ("memory in use [B]", 0), *(("link load", stage) for stage in range(4)),
+    }  # fmt: skip
+    assert all(e["args"]["parameters and state"] == 10**9 for e in counters if e["name"].startswith("memory"))
