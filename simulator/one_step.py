@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from workloads.workload import Workload
+
 from .analytic import batch, step_times
 from .calibration_data import calibration_names, load_constants
 from .cluster import system
@@ -33,6 +35,8 @@ class SimulatedStep:
     analytic: StepTime | None = None
     events: StepTime | None = None
     timeline: Timeline | None = None
+    workload: Workload | None = None
+    context: Context | None = None
 
     @property
     def strategy(self) -> str:
@@ -45,6 +49,15 @@ def simulate_step(query: PlanQuery, *, constants: Constants | None = None, trace
 
     With `traced` the result carries the timeline of the step.
     """
+    step = priced_step(query, constants=constants)
+    if step.spec is None:
+        return step
+    timeline = Timeline() if traced else None
+    return replace(step, events=simulate(step.spec, timeline=timeline), timeline=timeline)
+
+
+def priced_step(query: PlanQuery, *, constants: Constants | None = None) -> SimulatedStep:
+    """The same but for the simulation: the strategy, its step as both engines read it, and its closed form."""
     if constants is None:
         constants = load_constants() if "default" in calibration_names() else Constants()
     report = plan(replace(query, top=1, tokens=0.0, samples=0.0, epochs=0.0, dataset_samples=0.0), constants=constants)
@@ -66,13 +79,11 @@ def simulate_step(query: PlanQuery, *, constants: Constants | None = None, trace
     )
     context = Context(cluster=cluster, stack=runs.stack, recipe=runs.recipe, optimizer=runs.optimizer)
     steps = batch(staged(workload, lower(workload, context, [chosen])), constants)
-    spec = steps.spec(0)
-    timeline = Timeline() if traced else None
     return replace(
         asked,
         parallelism=chosen,
-        spec=spec,
+        spec=steps.spec(0),
         analytic=step_times(steps)[0],
-        events=simulate(spec, timeline=timeline),
-        timeline=timeline,
+        workload=workload,
+        context=context,
     )

@@ -8,10 +8,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from ..composition import Pipeline, ran_tasks
-from ..schedules import settled
+from ..events import Timeline
+from ..events.pass_names import NamedPass, pass_of
+from ..schedules import SCHEDULES, settled
 from ..schedules.task import Kind
 from ..stepspec import StepSpec
 
@@ -32,22 +35,68 @@ def timeline_text(spec: StepSpec, *, width: int = 100) -> str:
     ValueError
         Where the schedule cannot have that shape, or no pass takes any time.
     """
-    stages = len(spec.stages)
-    early = settled(spec.schedule, stages)
+    early = settled(spec.schedule, len(spec.stages))
     ran = [task for task in ran_tasks(Pipeline(spec)) if task.end_ps > task.begin_ps]
     if not ran:
         raise ValueError("timeline_text: no pass takes any time; nothing to draw.")
     # A pipeline that never drains is drawn from the first backward pass of the step on.
     start_ps = min((r.begin_ps for r in ran if r.task.kind == "backward" and r.task.micro_batch >= early), default=0)
     start_ps = start_ps if early else 0
-    shown = [task for task in ran if task.begin_ps >= start_ps]
-    span_ps = max(task.end_ps for task in shown) - start_ps
+    drawn = [
+        _Drawn(r.rank, NamedPass(*r.task), r.begin_ps - start_ps, r.end_ps - start_ps)
+        for r in ran
+        if r.begin_ps >= start_ps
+    ]
+    return _text(drawn, spec, width)
+
+
+def events_timeline_text(timeline: Timeline, spec: StepSpec, *, width: int = 100, most_ranks: int = 32) -> str:
+    """The passes that a simulated step ran on every rank, drawn as `timeline_text` does, from the trace itself.
+
+    Of more than ``most_ranks`` ranks those in the middle are left out. Of a pipeline that never drains the whole run is
+    drawn, with the passes that fill it.
+
+    Raises
+    ------
+    ValueError
+        Where no pass takes any time.
+    """
+    sends = {(s.stage, s.name): s.duration_ps for s in timeline.slices if s.category == "pipeline"}
+    holds = SCHEDULES[spec.schedule].TRAITS.sends_hold
+    drawn = []
+    for item in timeline.slices:
+        named = pass_of(item.name) if item.category == "pass" else None
+        if named is not None:
+            held_ps = sends.get((item.stage, f"send {item.name}"), 0) if holds else 0
+            drawn.append(_Drawn(item.stage, named, item.start_ps, item.end_ps - held_ps))
+    drawn = [one for one in drawn if one.end_ps > one.begin_ps]
+    if not drawn:
+        raise ValueError("events_timeline_text: no pass takes any time; nothing to draw.")
+    lines = _text(drawn, spec, width).splitlines()
+    if len(lines) > most_ranks:
+        half = most_ranks // 2
+        lines[half:-half] = [f"... {len(lines) - 2 * half} more ..."]
+    return "\n".join(lines) + "\n"
+
+
+class _Drawn(NamedTuple):
+    rank: int
+    task: NamedPass
+    begin_ps: int
+    end_ps: int
+
+
+def _text(drawn: Sequence[_Drawn], spec: StepSpec, width: int) -> str:
+    """Passes from 0 on, at least one of them."""
+    early = settled(spec.schedule, len(spec.stages))
+    ranks = max(len(spec.stages), *(one.rank + 1 for one in drawn))
+    span_ps = max(one.end_ps for one in drawn)
     label = 1 + len(str(spec.micro_batches - 1))
-    name = f"rank {stages - 1}  "
-    per_ps = min(label / min(r.end_ps - r.begin_ps for r in shown), (width - len(name)) / span_ps)
-    lines = [["."] * round(span_ps * per_ps) for _ in range(stages)]
-    for rank, (kind, micro_batch, chunk), begin_ps, end_ps, _ in shown:
-        a, b = round((begin_ps - start_ps) * per_ps), round((end_ps - start_ps) * per_ps)
+    name = f"rank {ranks - 1}  "
+    per_ps = min(label / min(one.end_ps - one.begin_ps for one in drawn), (width - len(name)) / span_ps)
+    lines = [["."] * round(span_ps * per_ps) for _ in range(ranks)]
+    for rank, (kind, micro_batch, chunk), begin_ps, end_ps in drawn:
+        a, b = round(begin_ps * per_ps), round(end_ps * per_ps)
         letter = _LETTERS[kind].lower() if chunk % 2 else _LETTERS[kind]
         number = micro_batch - early
         text = f"{letter}{number if 0 <= number < spec.micro_batches else ''}"
