@@ -13,7 +13,7 @@ from .constants import Constants
 from .defaults import software
 from .events import Timeline, simulate
 from .job import workload_of
-from .lowering import Context, lower
+from .lowering import Context, Lowered, lower
 from .parallelism import Parallelism
 from .planner import plan
 from .query import PlanQuery
@@ -37,6 +37,7 @@ class SimulatedStep:
     timeline: Timeline | None = None
     workload: Workload | None = None
     context: Context | None = None
+    lowered: Lowered | None = None
 
     @property
     def strategy(self) -> str:
@@ -78,7 +79,8 @@ def priced_step(query: PlanQuery, *, constants: Constants | None = None) -> Simu
         workload, cluster.chip, stack_id=query.stack, precision=query.precision, optimizer_name=query.optimizer
     )
     context = Context(cluster=cluster, stack=runs.stack, recipe=runs.recipe, optimizer=runs.optimizer)
-    steps = batch(staged(workload, lower(workload, context, [chosen])), constants)
+    lowered = staged(workload, lower(workload, context, [chosen]))
+    steps = batch(lowered, constants)
     return replace(
         asked,
         parallelism=chosen,
@@ -86,4 +88,5 @@ def priced_step(query: PlanQuery, *, constants: Constants | None = None) -> Simu
         analytic=step_times(steps)[0],
         workload=workload,
         context=context,
+        lowered=lowered,
     )

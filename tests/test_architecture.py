@@ -221,7 +221,7 @@ LAYERS = (
     ),
     ("planner",),
     ("one_step",),
-    ("run_beside",),
+    ("run_beside", "step_run", "step_explanation", "step_memory", "step_work"),
     ("report",),
     (
         "cli",

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import click
 
-from ..errors import InputError
 from .asking import EXIT_NOTHING_FITS, JSON, OUT, asks
 from .command_lines import command_mapping, command_text, settled
 from .printing import as_json_text, deliver, note
-from .question import Question, question_of
-from .simulate_outputs import Wanted, output_options, run_watched, write_outputs
+from .question import question_of
+from .simulate_outputs import Wanted, output_options, run_watched, width, write_outputs
 
-if TYPE_CHECKING:
-    from ..one_step import SimulatedStep
-
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED: Final = 130
 
 
 @click.command()
@@ -26,45 +21,53 @@ EXIT_INTERRUPTED = 130
 @output_options
 @JSON
 @OUT
-def simulate(
-    job: str | None,
-    pins: Sequence[str],
-    trace: str | None,
-    trace_roles: str | None,
-    trace_events: str | None,
-    chakra: str | None,
-    explain: bool,
-    timeline: bool,
-    as_json: bool,
-    out: str | None,
-    **flags: str | None,
-) -> int:
+def simulate(job: str | None, pins: Sequence[str], as_json: bool, out: str | None, **flags: Any) -> int:
     """Run one step event by event, beside the closed form.
 
     The strategy is what the job pins; what it leaves open is the best found.
     """
-    wanted = Wanted.of(trace, trace_roles, trace_events, chakra, explain=explain, timeline=timeline)
-    question = question_of(job, flags, pins, trace, chakra, out)
+    wanted = Wanted.of(flags)
+    question = question_of(job, flags, pins, *wanted.files, out)
     from ..one_step import priced_step
     from ..report.step_text import nothing_fits_text
 
     step = priced_step(question.query)
     said = settled(question)
-    if step.spec is None:
-        nothing = {"kind": "simulate", "fits": False, "nearest_fit": step.nearest_fit}
+
+    def give(text: str, values: dict[str, Any]) -> None:
         if as_json:
-            deliver(as_json_text({**nothing, **command_mapping(question, said)}), out)
+            deliver(as_json_text({**values, **command_mapping(question, said)}), out)
         else:
-            deliver(command_text(question, said) + nothing_fits_text(step), out)
+            deliver(command_text(question, said) + text, out)
+
+    if step.spec is None:
+        give(nothing_fits_text(step), {"kind": "simulate", "fits": False, "nearest_fit": step.nearest_fit})
         return EXIT_NOTHING_FITS
+    from ..report.step_text import step_mapping, step_text, stopped_mapping, stopped_text
+
     ran = run_watched(step, wanted)
     write_outputs(ran.step, wanted)
-    text, values = _result(ran.step, wanted, ran.reached)
-    if as_json:
-        deliver(as_json_text({**values, **command_mapping(question, said)}), out)
-    else:
-        deliver(command_text(question, said) + text, out)
-    if ran.reached is None:
-        return 0
-    note("interrupted; what ran until then is valid and is what was written.")
-    return EXIT_INTERRUPTED
+    if ran.stopped:
+        give(stopped_text(ran), stopped_mapping(ran))
+        note("interrupted; what ran until then is valid.")
+        return EXIT_INTERRUPTED
+    text, values = step_text(ran.step), step_mapping(ran.step)
+    if wanted.timeline and ran.step.timeline is not None:
+        from ..report.timeline import drawn_text
+
+        drawn = drawn_text(ran.step.timeline, step.spec, width=width())
+        text, values = f"{text}\n{drawn}", {**values, "timeline": drawn.splitlines()}
+    code = 0
+    if wanted.explain:
+        from ..report.explanation_text import explanation_mapping, explanation_text
+        from ..step_explanation import explain_step
+
+        try:
+            found = explain_step(step.spec)
+        except KeyboardInterrupt:
+            note("interrupted while explaining; the step itself is done.")
+            code = EXIT_INTERRUPTED
+        else:
+            text, values = f"{text}\n{explanation_text(found)}", {**values, **explanation_mapping(found)}
+    give(text, values)
+    return code

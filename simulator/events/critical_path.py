@@ -98,8 +98,13 @@ def critical_path(
 
 
 def _tree(timeline: Timeline, found: Sequence[OnPath]) -> PathNode:
+    names = timeline.stage_names
+    distinct = len(set(names.values())) == len(names)
+
     def stage_name(part: OnPath) -> str:
-        name = timeline.stage_names.get(part.stage)
+        name = names.get(part.stage, "")
+        if distinct and name:
+            return name
         return f"stage {part.stage}" + (f": {name}" if name else "")
 
     stages = []

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from simulator.events.roles import Grid, Roles, find_roles
 from simulator.events.trace import Timeline
 from simulator.schedules import SCHEDULES
 from simulator.schedules.route import Stop, neighbours
@@ -37,15 +38,14 @@ def without_micro_batch(name: str) -> str:
     return _PASS.sub(lambda found: f"{found[1] or ''}{found[2]}", name, count=1)
 
 
-def messages(timeline: Timeline, spec: StepSpec) -> list[tuple[int, int]]:
+def messages(timeline: Timeline, spec: StepSpec, roles: Roles | None = None) -> list[tuple[int, int]]:
     """Places of what sends between ranks and of the pass that receives it, in the order of sending.
 
-    A message is sent by its send, or where sends take no time by the pass itself. Empty where tracks are not the ranks
-    of the pipeline, one each: then names alone do not tell who sends to whom.
+    A message is sent by its send, or where sends take no time by the pass itself. Without ``roles`` one rank of every
+    stage speaks for all, as in the engine.
     """
     ranks = len(spec.stages)
-    if timeline.stages != list(range(ranks)):
-        return []
+    known = roles or find_roles(Grid(stages=ranks))
     stops = neighbours(SCHEDULES[spec.schedule].TRAITS.route, ranks, spec.micro_batches, spec.virtual_stages)
     ran: dict[tuple[int, NamedPass], int] = {}
     sent: dict[tuple[int, NamedPass], int] = {}
@@ -54,16 +54,19 @@ def messages(timeline: Timeline, spec: StepSpec) -> list[tuple[int, int]]:
         if named is not None:
             (ran if item.category == "pass" else sent)[item.stage, named] = place
     pairs = []
-    for (stage, named), envelope in ran.items():
-        target = _target(stops, Stop(stage, named.chunk), named.kind)
-        if target is None or target.rank == stage:
+    for (number, named), envelope in ran.items():
+        role = known.roles[number]
+        target = _target(stops, Stop(role.stage, named.chunk), named.kind)
+        if target is None or target.rank == role.stage:
             continue
         # A rank may run whole backward passes where its neighbour runs their halves apart.
         kinds: tuple[Kind, ...] = ("forward",) if named.kind == "forward" else ("backward", "backward_input")
-        there = (ran.get((target.rank, NamedPass(kind, named.micro_batch, target.chunk))) for kind in kinds)
+        there = (
+            ran.get((role.column[target.rank], NamedPass(kind, named.micro_batch, target.chunk))) for kind in kinds
+        )
         received = next((place for place in there if place is not None), None)
         if received is not None:
-            pairs.append((sent.get((stage, named), envelope), received))
+            pairs.append((sent.get((number, named), envelope), received))
     return sorted(pairs, key=lambda pair: (timeline.slices[pair[0]].start_ps, pair))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from simulator.events.critical_path import CriticalPath
+from simulator.schedules import SCHEDULES
 from simulator.stepspec import BlockSpec, StageSpec, StepSpec
 
 Part = TypeVar("Part", BlockSpec, StageSpec, StepSpec)
@@ -66,17 +67,32 @@ def faster(spec: StepSpec, category: str, *, stage: int | None = None, parts: in
     return cut(replace(spec, stages=stages), of_step)
 
 
-def savings(spec: StepSpec, path: CriticalPath, step_ps: Callable[[StepSpec], int], *, most: int = 8) -> list[Saving]:
+def savings(
+    spec: StepSpec,
+    path: CriticalPath,
+    step_ps: Callable[[StepSpec], int],
+    *,
+    stage_of: Sequence[int] | None = None,
+    most: int = 8,
+) -> list[Saving]:
     """What each of the `most` resources that take most of the critical path would save, the most useful first.
 
-    `step_ps` simulates a step; it is asked twice for every resource and once for the step as it is.
+    `step_ps` simulates a step; it is asked twice for every resource and once for the step as it is. `stage_of` has the
+    pipeline rank of every role, where roles are not the stages. Where a rank holds two stages (DualPipe) its compute on
+    the path counts for both.
     """
     now_ps = step_ps(spec)
-    resources: list[tuple[str, int | None, int]] = []
-    for category in _FIELDS:
-        resources.append((category, None, path.spent_ps(category)))
-        if category == "compute" and len(spec.stages) > 1:
-            resources += [(category, place, path.spent_ps(category, place)) for place in range(len(spec.stages))]
+    ranks = len(spec.stages)
+    both_ways = SCHEDULES[spec.schedule].TRAITS.route == "both_ways"
+    on_rank = [0] * ranks
+    for part in path.slices:
+        if part.category == "compute":
+            on_rank[part.stage if stage_of is None else stage_of[part.stage]] += part.duration_ps
+    resources: list[tuple[str, int | None, int]] = [(word, None, path.spent_ps(word)) for word in _FIELDS]
+    if ranks > 1:
+        for place in range(ranks):
+            holders = {place, ranks - 1 - place} if both_ways else {place}
+            resources.append(("compute", place, sum(on_rank[rank] for rank in holders)))
     spent = sorted((entry for entry in resources if entry[2]), key=lambda entry: -entry[2])[:most]
     found = [
         Saving(

@@ -20,6 +20,9 @@ _ROLES: Final = 16
 #: What a slice's category is on the path, where not all of that part of a step is meant.
 _WORDS: Final = {**PART_WORDS, "data": "gradient exchange and gathers"}
 
+#: Communication as a heading of the overlap.
+_SHORT: Final = {"tensor": "in layers", "pipeline": "sends", "data": "gradients", "optimizer": "update"}
+
 
 def explanation_text(found: StepExplanation) -> str:
     """The critical path, what each resource would save, and overlap, ending in a newline."""
@@ -68,18 +71,16 @@ def _branches(node: PathNode, step_ps: int, depth: int) -> Iterator[tuple[str, i
 
 
 def _overlap_lines(overlaps: Sequence[Overlap]) -> list[str]:
-    words = [word for word in _WORDS if any(word in found.busy_ps for found in overlaps)]
-    header = ["role", "computing", *(f"{word} hidden" for word in words), *(f"{word} exposed" for word in words)]
+    words = [word for word in _SHORT if any(word in found.busy_ps for found in overlaps)]
+    header = ["role", "computing", "hidden", *(f"{_SHORT[word]} exposed" for word in words), "idle", "overlap"]
     rows = [
         [
-            str(found.stage), _s(sum(found.computing_ps.values())),
-            *(_s(found.hidden_ps.get(word, 0)) for word in words),
-            *(_s(found.exposed_ps.get(word, 0)) for word in words),
-            _s(found.idle_ps), percent(found.overlap),
+            str(found.stage), _s(sum(found.computing_ps.values())), _s(found.overlapped_ps),
+            *(_s(found.exposed_ps.get(word, 0)) for word in words), _s(found.idle_ps), percent(found.overlap),
         ]
         for found in overlaps[:_ROLES]
     ]  # fmt: skip
-    lines = table([*header, "idle", "overlap"], rows, left=(0,), width=WIDTH)
+    lines = table(header, rows, left=(0,), width=WIDTH)
     if len(overlaps) > _ROLES:
         lines.append(f"  and {len(overlaps) - _ROLES:,} more roles; --json has them all")
     return lines

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..one_step import SimulatedStep
-from ..stepspec import PARTS, StepTime
+from ..step_run import RanStep
+from ..stepspec import PARTS, PICOSECONDS_PER_SECOND, StepTime
 from .quantities import apportion, seconds
 from .tables import fold, table
 from .text import PART_WORDS, WIDTH
@@ -58,6 +59,37 @@ def step_mapping(step: SimulatedStep) -> dict[str, Any]:
         "analytic": _times(analytic),
         "events": _times(events),
         "events_over_analytic": _ratio(analytic, events),
+    }
+
+
+def stopped_text(ran: RanStep) -> str:
+    """How far a step came that was stopped, and its closed form."""
+    step = ran.step
+    lines = fold(f"{step.job}: stopped after {seconds(ran.reached_ps / PICOSECONDS_PER_SECOND)} of the step.", WIDTH)
+    lines += fold(step.strategy, WIDTH, first="  strategy   ", rest=" " * 13)
+    if ran.passes:
+        lines.append(f"  done       {ran.passes_done:,} of {ran.passes:,} passes")
+    if step.analytic is not None:
+        lines.append(f"  whole step {seconds(step.analytic.total_s)} by the closed form")
+    return "\n".join(lines) + "\n"
+
+
+def stopped_mapping(ran: RanStep) -> dict[str, Any]:
+    """The same values, for JSON."""
+    step = ran.step
+    return {
+        "schema": 1,
+        "kind": "simulate",
+        "fits": True,
+        "interrupted": True,
+        "job": step.job,
+        "stack": step.stack,
+        "calibration": step.calibration,
+        "strategy": asdict(step.parallelism) if step.parallelism else None,
+        "reached_s": ran.reached_ps / PICOSECONDS_PER_SECOND,
+        "passes_done": ran.passes_done,
+        "passes": ran.passes,
+        "analytic": _times(step.analytic) if step.analytic else None,
     }
 
 

@@ -102,3 +102,14 @@ def _text(drawn: Sequence[_Drawn], spec: StepSpec, width: int) -> str:
         text = f"{letter}{number if 0 <= number < spec.micro_batches else ''}"
         lines[rank][a:b] = text.ljust(b - a, "-")[: b - a]
     return "".join(f"{f'rank {rank}':<{len(name)}}{''.join(line)}\n" for rank, line in enumerate(lines))
+
+
+def drawn_text(timeline: Timeline, spec: StepSpec, *, width: int = 100) -> str:
+    """The drawing under its heading and with its legend, ending in a newline."""
+    indent = 2
+    lines = events_timeline_text(timeline, spec, width=width - indent).splitlines()
+    letters = (
+        "F forward, B backward, W weight gradients, the micro-batch behind it; lower case: an odd chunk; dots: idle"
+    )
+    left_out = [f"  {timeline.left_out:,} slices were not recorded and are dots"] if timeline.left_out else []
+    return "\n".join(["TIMELINE", *(f"  {line}" for line in lines), f"  {letters}", *left_out]) + "\n"

@@ -98,7 +98,7 @@ def test_the_path_of_a_hand_made_step_is_the_chain_from_its_end() -> None:
     assert [part.place for part in path.slices] == [0, 1, 3, 5]
     assert (path.duration_ps, path.crossings) == (290, 1)
     assert [(node.name, node.duration_ps) for node in path.tree.parts] == [
-        ("stage 1: last", 170), ("stage 0: first", 120),
+        ("last", 170), ("first", 120),
     ]  # fmt: skip
     assert [(n.name, n.duration_ps) for n in path.tree.parts[0].parts] == [("data", 90), ("compute", 80)]
     assert path.tree.parts[1].parts[1].parts[0] == PathNode(name="send forward", duration_ps=20, slices=1)
