@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from simulator.events.causes import CauseError, causes_of
+from simulator.events.causes import CauseError, checked_causes
 from simulator.events.pass_names import without_micro_batch
 from simulator.events.trace import Timeline
 
@@ -58,9 +58,7 @@ class CriticalPath:
         return sum(a.stage != b.stage for a, b in zip(self.slices, self.slices[1:], strict=False))
 
 
-def critical_path(
-    timeline: Timeline, *, step_ps: int | None = None, causes: Sequence[int] | None = None
-) -> CriticalPath:
+def critical_path(timeline: Timeline, *, step_ps: int | None = None) -> CriticalPath:
     """The critical path of the last `step_ps` of what ran, by default all of it.
 
     Where ranks update together that is the step. Where each goes on by itself, the step is a stretch of that length of
@@ -74,7 +72,7 @@ def critical_path(
     """
     if timeline.left_out:
         raise CauseError(f"{timeline.left_out:,} slices were left out of the timeline; the path needs all of them.")
-    chain = causes_of(timeline) if causes is None else causes
+    chain = checked_causes(timeline)
     last = max(timeline.work(), key=lambda entry: (entry[1].end_ps, -entry[1].stage), default=None)
     if last is None:
         raise CauseError("nothing ran; there is no critical path.")

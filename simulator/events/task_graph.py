@@ -75,6 +75,7 @@ class _Graph:
         self._links: dict[int, tuple[int, ...]] = {}
         self._needed: tuple[int, ...] = ()  # what the next task of the compute stream uses
         self._gathered: tuple[int, ...] = ()
+        self._received: dict[int, set[int]] = {}
         ranks = len(spec.stages)
         self._stops = neighbours(self._traits.route, ranks, spec.micro_batches, spec.virtual_stages)
         self._chunks = range(stop_chunks(self._traits.route, spec.virtual_stages))
@@ -115,10 +116,8 @@ class _Graph:
 
     def _passes(self) -> Iterator[RankTask]:
         spec = self._spec
-        ranks = len(spec.stages)
         each = self._traits.update == "each_micro_batch"
-        many = settled(spec.schedule, ranks) + spec.micro_batches
-        order = SCHEDULES[spec.schedule].order(self._rank, ranks, many, spec.virtual_stages)
+        order = self._order(self._rank)
         upcoming = next(order, None)
         while upcoming is not None:
             task, upcoming = upcoming, next(order, None)
@@ -151,6 +150,8 @@ class _Graph:
         if target is None or target.rank == self._rank:
             return
         rest = {"duration_ps": self._spec.send_ps, "peer": target.rank, "tag": self._tag(task, target.chunk)}
+        if self._traits.update == "each_micro_batch" and rest["tag"] not in self._received_by(target.rank):
+            return
         if self._traits.sends_hold:
             yield self._next(f"send {named}", "send", "pipeline", **rest)
         else:
@@ -213,6 +214,18 @@ class _Graph:
     def _gather(self, block: BlockSpec) -> Iterator[RankTask]:
         yield from self._behind(f"gather {block.name}", "data", block.gather_ps, "all_gather", block.name)
         self._gathered = self._data if block.gather_ps else ()
+
+    def _received_by(self, rank: int) -> set[int]:
+        """Tags of what another rank receives before its run is cut off, which one that never drains has to be."""
+        if rank not in self._received:
+            tasks = list(self._order(rank))
+            self._received[rank] = {self._tag(task, task.chunk) for task in tasks if task.kind != "backward_weight"}
+        return self._received[rank]
+
+    def _order(self, rank: int) -> Iterator[Task]:
+        spec, ranks = self._spec, len(self._spec.stages)
+        many = settled(spec.schedule, ranks) + spec.micro_batches
+        return SCHEDULES[spec.schedule].order(rank, ranks, many, spec.virtual_stages)
 
     def _ends(self, task: Task) -> tuple[Stop | None, Stop | None]:
         if task.kind == "backward_weight":

@@ -9,7 +9,7 @@ from ..events import Overlap, PathNode, Saving
 from ..step_explanation import StepExplanation
 from ..stepspec import PICOSECONDS_PER_SECOND
 from .quantities import percent, seconds
-from .tables import fold, table
+from .tables import table
 from .text import PART_WORDS, WIDTH
 
 #: Lines of the tree on one level before the rest is added up, and the share of the step that a line must have.
@@ -30,9 +30,6 @@ def explanation_text(found: StepExplanation) -> str:
     slices = f"{len(path.slices):,} pieces" if len(path.slices) > 1 else "1 piece"
     lines = [f"CRITICAL PATH   {_s(path.duration_ps)} in {slices}, {path.crossings:,} times from stage to stage"]
     lines += [f"  {line}" for line in _tree_lines(path.tree, found.step_ps)]
-    if not found.recorded:
-        said = "What each piece waited for is found by time; of several that end at once one is taken."
-        lines += fold(said, WIDTH, first="  ")
     lines += ["", "WHAT EACH WOULD SAVE   the step simulated again"]
     rows = [
         [
@@ -43,7 +40,7 @@ def explanation_text(found: StepExplanation) -> str:
         for saving in found.savings
     ]  # fmt: skip
     lines += table(["resource", "on the path", "saved if free", "saved if twice as fast"], rows, left=(0,), width=WIDTH)
-    lines += ["", "OVERLAP   communication beside compute, by HolisticTraceAnalysis' definition"]
+    lines += ["", "OVERLAP   communication beside compute over all communication"]
     lines += _overlap_lines(found.overlaps)
     return "\n".join(lines) + "\n"
 
@@ -72,7 +69,7 @@ def _branches(node: PathNode, step_ps: int, depth: int) -> Iterator[tuple[str, i
 
 def _overlap_lines(overlaps: Sequence[Overlap]) -> list[str]:
     words = [word for word in _SHORT if any(word in found.busy_ps for found in overlaps)]
-    header = ["role", "computing", "hidden", *(f"{_SHORT[word]} exposed" for word in words), "idle", "overlap"]
+    header = ["role", "computing", "hidden", *(_SHORT[word] for word in words), "idle", "overlap"]
     rows = [
         [
             str(found.stage), _s(sum(found.computing_ps.values())), _s(found.overlapped_ps),
@@ -81,6 +78,9 @@ def _overlap_lines(overlaps: Sequence[Overlap]) -> list[str]:
         for found in overlaps[:_ROLES]
     ]  # fmt: skip
     lines = table(header, rows, left=(0,), width=WIDTH)
+    lines.append(
+        "  hidden: beside compute; by kind: while nothing computes; idle: neither. Each row is the whole step."
+    )
     if len(overlaps) > _ROLES:
         lines.append(f"  and {len(overlaps) - _ROLES:,} more roles; --json has them all")
     return lines
@@ -94,7 +94,6 @@ def explanation_mapping(found: StepExplanation) -> dict[str, Any]:
             "begin_ps": path.begin_ps,
             "end_ps": path.end_ps,
             "duration_ps": path.duration_ps,
-            "causes": "recorded" if found.recorded else "by time",
             "blocks": "every pass" if found.every_block else "first and last micro-batch",
             "crossings": path.crossings,
             "tree": _node(path.tree),

@@ -28,7 +28,8 @@ def timeline_text(spec: StepSpec, *, width: int = 100) -> str:
     A pass takes as many characters as it is long, its letter and its micro-batch first and dashes behind; sends that
     hold the rank and updates after each micro-batch are dots as idle time is. In a pipeline that never drains passes of
     other steps' micro-batches carry no number. The shortest pass of some length is as
-    wide as its label, or less where the step would be wider than ``width`` characters: then labels are cut.
+    wide as its label, or less where the step would be wider than ``width`` characters: then passes without room for
+    their number show their letter only.
 
     Raises
     ------
@@ -100,6 +101,8 @@ def _text(drawn: Sequence[_Drawn], spec: StepSpec, width: int) -> str:
         letter = _LETTERS[kind].lower() if chunk % 2 else _LETTERS[kind]
         number = micro_batch - early
         text = f"{letter}{number if 0 <= number < spec.micro_batches else ''}"
+        # Half a number would be another one.
+        text = text if len(text) <= b - a else letter
         lines[rank][a:b] = text.ljust(b - a, "-")[: b - a]
     return "".join(f"{f'rank {rank}':<{len(name)}}{''.join(line)}\n" for rank, line in enumerate(lines))
 
@@ -108,8 +111,6 @@ def drawn_text(timeline: Timeline, spec: StepSpec, *, width: int = 100) -> str:
     """The drawing under its heading and with its legend, ending in a newline."""
     indent = 2
     lines = events_timeline_text(timeline, spec, width=width - indent).splitlines()
-    letters = (
-        "F forward, B backward, W weight gradients, the micro-batch behind it; lower case: an odd chunk; dots: idle"
-    )
+    letters = "F forward, B backward, W weight gradients; micro-batches where there is room; lower case: odd chunks"
     left_out = [f"  {timeline.left_out:,} slices were not recorded and are dots"] if timeline.left_out else []
     return "\n".join(["TIMELINE", *(f"  {line}" for line in lines), f"  {letters}", *left_out]) + "\n"
