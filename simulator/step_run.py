@@ -29,11 +29,12 @@ def run_step(
     step: SimulatedStep,
     *,
     traced: bool = False,
+    every_block: bool = False,
     most_slices: int | None = None,
     told: Callable[[int], None] | None = None,
     around: Surroundings | None = None,
 ) -> RanStep:
-    """Simulate a priced step; `told` hears how many of its passes are done.
+    """Simulate a priced step, recorded as a `Timeline` says where `traced`; `told` hears how many passes are done.
 
     A keyboard interrupt ends the run, not the program: what was recorded until then comes back with ``stopped``, and
     without a step time.
@@ -45,12 +46,13 @@ def run_step(
     """
     if step.spec is None:
         raise ValueError("run_step: there is no strategy to simulate.")
-    timeline: Timeline | None = Timeline(most=most_slices) if traced else None
+    timeline: Timeline | None = Timeline(every_block=every_block, most=most_slices) if traced else None
     passes = 0
     if told is not None:
         passes = passes_of_step(step.spec)
         each = max(1, passes // _TOLD)
-        timeline = WatchedTimeline(told, most=most_slices if traced else 0, each=each)
+        most = most_slices if traced else 0
+        timeline = WatchedTimeline(told, every_block=every_block, most=most, each=each)
     kept = timeline if traced else None
     try:
         events = simulate(step.spec, around, timeline=timeline)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Slices that a trace holds unless told otherwise; Perfetto's page shows a few times as many.
 TRACE_EVENTS: Final = 1_000_000
+#: Slices up to which every pass is recorded block by block; only then tools read the overlap inside passes.
+_BLOCKS: Final = 200_000
 #: Passes of a step from which on progress is shown.
 _LONG: Final = 20_000
 
@@ -107,14 +109,18 @@ def _has_protobuf() -> bool:
 
 def run_watched(step: SimulatedStep, wanted: Wanted) -> RanStep:
     """Simulate the step; of a long one, show how far it is."""
-    from ..events.watch import passes_of_step
+    from ..events.watch import most_block_slices, passes_of_step
     from ..step_run import run_step
 
     assert step.spec is not None
     passes = passes_of_step(step.spec)
     with _meter(passes, "passes") as told:
         return run_step(
-            step, traced=wanted.traced, most_slices=wanted.trace_events, told=told if passes >= _LONG else None
+            step,
+            traced=wanted.traced,
+            every_block=most_block_slices(step.spec) <= min(wanted.trace_events, _BLOCKS),
+            most_slices=wanted.trace_events,
+            told=told if passes >= _LONG else None,
         )
 
 
@@ -167,6 +173,8 @@ def _write_traces(step: SimulatedStep, wanted: Wanted) -> None:
         chip = step.context.cluster.chip
         device = {"name": str(chip.id), "totalGlobalMem": round(chip.memory_byte)}
     metadata: dict[str, str | int | float] = {"job": step.job, "strategy": step.strategy}
+    if not timeline.every_block:
+        metadata["blocks"] = "of the first and the last micro-batch; in other passes all compute, then all collectives"
     if step.events is None:
         metadata["interrupted"] = "the step was stopped; this is what ran until then"
     if timeline.left_out:

@@ -40,3 +40,9 @@ def passes_of_step(spec: StepSpec) -> int:
         return sum(1 for _ in order_alone(spec.schedule, spec.micro_batches, spec.virtual_stages))
     many = settled(spec.schedule, stages) + spec.micro_batches
     return stages * sum(1 for _ in SCHEDULES[spec.schedule].order(0, stages, many, spec.virtual_stages))
+
+
+def most_block_slices(spec: StepSpec) -> int:
+    """Slices of blocks that a step recorded block by block has at most: three passes, two of them with collectives."""
+    visits = sum(block.repeat for stage in spec.stages for block in stage.blocks)
+    return 5 * visits * (settled(spec.schedule, len(spec.stages)) + spec.micro_batches)

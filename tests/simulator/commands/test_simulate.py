@@ -17,15 +17,18 @@ from simulator.events import Timeline
 from simulator.report.quantities import seconds
 from workloads.importers.chakra import step_from_chakra
 
+from ..test_trace import read_overlap
+
 #: 4 stages, 16 micro-batches: small and with every part of a step.
 JOB = [
     "--model", "gpt3-6.7b", "--system", "selene", "--chips", "64", "--global-batch", "128", "--set", "pp=4",
-    "--set", "tp=2", "--set", "dp=8", "--set", "micro_batch=1", "--set", "schedule=1f1b", "--set", "virtual_stages=1",
+    "--set", "tp=2", "--set", "dp=8", "--set", "micro_batch=1", "--set", "virtual_stages=1",
 ]  # fmt: skip
 
 
-def run(*args: object) -> Result:
-    result = CliRunner().invoke(cli, ["simulate", *JOB, *(str(arg) for arg in args)])
+def run(*args: object, schedule: str = "1f1b") -> Result:
+    pins = ["--set", f"schedule={schedule}"]
+    result = CliRunner().invoke(cli, ["simulate", *JOB, *pins, *(str(arg) for arg in args)])
     assert "Traceback" not in result.output
     return result
 
@@ -90,6 +93,14 @@ def test_traces_for_perfetto_and_one_per_role_for_trace_tools(tmp_path: Path) ->
     again = tmp_path / "again.json.gz"
     run("--trace", again)
     assert again.read_bytes() == trace.read_bytes()
+
+
+def test_a_trace_tool_reads_the_overlap_that_the_explanation_states(tmp_path: Path) -> None:
+    result = run("--explain", "--trace-roles", tmp_path / "roles", "--json", schedule="zb1p")
+    for role in json.loads(result.stdout)["overlap"]:
+        assert role["overlap"] > 0.01
+        read = read_overlap(tmp_path / "roles" / f"rank{role['role']}.json")
+        assert float(read) == pytest.approx(role["overlap"], rel=1e-9)
 
 
 def test_a_capped_trace_says_what_was_left_out(tmp_path: Path) -> None:
