@@ -182,6 +182,7 @@ LAYERS = (
         "cluster_topology",
         "outcome",
         "utilisation",
+        "modes",
     ),
     ("kernels", "distinct", "schedules", "flows", "calibration.weights"),
     (
