@@ -105,6 +105,12 @@ def warnings(job: Job, record: Record, known: KnownError | None, ranked: Sequenc
         yield f"0 measured kernels of {chip.id}: its rates are those of its nearest kin, or assumed"
     if resort := last_resort(job, ranked):
         yield resort
+    if ranked and (apart := ranked[0].asynchronous) is not None:
+        yield (
+            f"asynchronous updates: gradients are {apart.staleness:g} updates old in the mean; how many more samples a "
+            "target then needs is unknown, and in no figure here. A search looks at such strategies only where they "
+            "are pinned; 0 measured runs stand behind them, so that no interval is given"
+        )
     if known is None:
         yield "no interval: there is no record of errors for these constants and this kind of run"
     elif known.extrapolated:

@@ -28,7 +28,7 @@ from workloads.workload import Workload
 from .cluster import Cluster
 from .distinct import distinct_rows
 from .kernels.optable import Floats, Ints, OpTable, concatenate
-from .parallelism import Parallelism, columns_of, whole_columns
+from .parallelism import UPDATES, Parallelism, columns_of, whole_columns
 from .partition import BlockMessages, are_spread, lower_messages, lower_ops, update_flop
 from .priced_rows import Shapes
 from .stack import SHARDING_MODES, Stack
@@ -104,6 +104,7 @@ class Lowered:
     offload: Ints
     compression: Ints
     local_steps: Ints
+    updates: Ints
     frozen: NDArray[np.bool_]
     role_stages: Ints  # (S, R)
     repeat: Ints  # (S, R, G)
@@ -140,7 +141,7 @@ class Lowered:
 #: Columns that stand in a `Lowered` as they are.
 _COPIED: Final = (
     "tp", "pp", "dp", "cp", "ep", "etp", "hybrid", "micro_batches", "virtual_stages", "schedule", "recompute",
-    "shard_ranks", "parameter_servers", "offload", "compression", "local_steps",
+    "shard_ranks", "parameter_servers", "offload", "compression", "local_steps", "updates",
 )  # fmt: skip
 #: Fields of a `Lowered` with one row a strategy.
 _PER_STRATEGY: Final = (*_COPIED, "shape", "sharding", "gradient_mode", "frozen", "role_stages", "repeat")
@@ -208,8 +209,10 @@ def lower_columns(
         (sharding == SHARDING_MODES.index("zero3")) & (ranks > 1) & (pp == 1), GRADIENT_MODES.index("sharded"), mode
     )
     count = len(shapes)
-    # Local SGD averages parameters after an update: nothing of it runs under a backward pass.
-    alone = (columns["local_steps"] > 1) & (mode != GRADIENT_MODES.index("none"))
+    # Local SGD averages parameters after an update, and who waits for nobody pushes one: nothing of it runs under a
+    # backward pass.
+    alone = (columns["local_steps"] > 1) | (columns["updates"] == UPDATES.index("asynchronous"))
+    alone &= mode != GRADIENT_MODES.index("none")
     mode = np.where(alone, GRADIENT_MODES.index("after"), mode)
     return Lowered(
         contexts=(context,), block_names=tuple(layer.name for layer in workload.layers), table=table,

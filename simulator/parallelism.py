@@ -27,6 +27,8 @@ CONTEXT_EXCHANGES: Final = ("ring", "all_gather", "ulysses")
 OFFLOADS: Final = ("none", "optimizer", "activations")
 #: What gradients are written as when they are sent; "none" is the stack's own number format.
 COMPRESSIONS: Final = ("none", "fp16", "one_bit", "qsgd4", "top_1_percent", "dgc")
+#: Whether replicas wait for each other's gradients before parameters change.
+UPDATES: Final = ("synchronous", "asynchronous")
 
 #: Every field that is a column -> its legal words, None for a number.
 COLUMNS: Final[Mapping[str, tuple[str, ...] | None]] = {
@@ -42,6 +44,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...] | None]] = {
     "compression": COMPRESSIONS,
     "local_steps": None,
     "parameter_servers": None,
+    "updates": UPDATES,
 }
 #: Numbers that may be 0, which means "all" or "none".
 _MAY_BE_ZERO: Final = ("shard_ranks", "parameter_servers")
@@ -84,6 +87,9 @@ class Parallelism:
         Steps between two exchanges (local SGD); 1 exchanges in every step.
     parameter_servers
         Hosts that hold parameters and take pushes (0: collectives, or as many servers as hosts).
+    updates
+        A word of `UPDATES`: "asynchronous" replicas push to parameter servers and pull when they are done, waiting for
+        nobody; a step is then the time in which they run a global batch.
     """
 
     tp: int = 1
@@ -107,6 +113,7 @@ class Parallelism:
     compression: str = "none"
     local_steps: int = 1
     parameter_servers: int = 0
+    updates: str = "synchronous"
 
     def __post_init__(self) -> None:
         for name, words in {**COLUMNS, "global_batch": None}.items():
@@ -182,6 +189,8 @@ class Parallelism:
             parts.append(f"local-steps={self.local_steps}")
         if self.parameter_servers:
             parts.append(f"parameter-servers={self.parameter_servers}")
+        if self.updates != "synchronous":
+            parts.append(f"updates={self.updates}")
         return " ".join(parts)
 
 

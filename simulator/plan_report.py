@@ -67,12 +67,32 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AsynchronousUpdates:
+    """Workers that wait for nobody, and the parameter servers that they push to.
+
+    ``staleness``: updates by others between a worker's reading and its own update, in the mean. ``binds``: "workers" or
+    "servers". ``server_byte``: parameters and optimizer state in the memory of one server's host [B].
+    """
+
+    workers: int
+    servers: int
+    staleness: float
+    updates_per_s: float
+    server_utilisation: float
+    binds: str
+    push_byte: float
+    pull_byte: float
+    server_byte: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class RankedPlan:
     """One strategy that fits, with its figures.
 
     ``mfu``: model FLOPs (forward and backward, causal attention halved, no recomputation) over the dense peak of the
     multiply precision; ``mfu_full_attention`` the same with attention not halved; ``hfu`` counts recomputation too.
     ``low_s`` and ``high_s`` bound the 80 % interval of the step time [s]; both None without a record to take it from.
+    ``asynchronous`` is None where replicas wait for each other.
     """
 
     parallelism: Parallelism
@@ -87,6 +107,7 @@ class RankedPlan:
     high_s: float | None
     outcome: Outcome | None
     checked_by_events_s: float | None = None
+    asynchronous: AsynchronousUpdates | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

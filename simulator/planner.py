@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Final
 
+from .asynchronous_updates import asynchronous_updates
 from .calibration_data import Record, load
 from .constants import Constants
 from .explain import assumptions, binds, known_error, nearest_fit, warnings
@@ -67,7 +68,7 @@ def plan(
     found = search(job, constants)
     known = known_error(job, record)
     price = latest_price(job.context.cluster.chip.id, job.context.cluster.server)
-    ranked = tuple(_ranked(job, found, known, price))
+    ranked = tuple(_ranked(job, found, constants, known, price))
     chip, word = job.context.cluster.chip, job.context.recipe.matmul
     doubled = tuple(gains(job, found, constants)) if ranked else ()
     return PlanReport(
@@ -110,7 +111,9 @@ def plan(
     )
 
 
-def _ranked(job: Job, found: Search, known: KnownError | None, price: ChipPrice) -> Iterator[RankedPlan]:
+def _ranked(
+    job: Job, found: Search, constants: Constants, known: KnownError | None, price: ChipPrice
+) -> Iterator[RankedPlan]:
     checks = _checked_by_events(found, job.query.top)
     for place in range(min(job.query.top, len(found.order))):
         index = int(found.order[place])
@@ -125,6 +128,9 @@ def _ranked(job: Job, found: Search, known: KnownError | None, price: ChipPrice)
             fused=job.context.stack.attention == "fused",
         )
         samples_per_s = job.query.global_batch / step.total_s
+        apart = asynchronous_updates(found, place, constants)
+        # No run without barriers was ever checked.
+        record = known if apart is None else None
         yield RankedPlan(
             parallelism=strategy,
             step=step,
@@ -134,10 +140,11 @@ def _ranked(job: Job, found: Search, known: KnownError | None, price: ChipPrice)
             mfu=shares.mfu,
             mfu_full_attention=shares.mfu_full_attention,
             hfu=shares.hfu,
-            low_s=step.total_s * known.low_factor if known else None,
-            high_s=step.total_s * known.high_factor if known else None,
+            low_s=step.total_s * record.low_factor if record else None,
+            high_s=step.total_s * record.high_factor if record else None,
             outcome=_outcome(job, step, price),
             checked_by_events_s=checks[place],
+            asynchronous=apart,
         )
 
 

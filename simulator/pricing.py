@@ -15,8 +15,10 @@ from .constants import Constants
 from .kernels.optable import BACKWARD, FORWARD, REPLAY, WEIGHTS, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
-from .parallelism import OFFLOADS
+from .modes.servers import asynchronous_period_s
+from .parallelism import OFFLOADS, UPDATES
 from .priced_rows import storage_word
+from .server_exchange import ServerExchange, messages_between_hosts, server_exchange
 from .stack import RECOMPUTE_MODES
 from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
 from .traffic import Messages, Traffic, traffic_of
@@ -188,11 +190,19 @@ def price(
     # Activations leave under the forward pass and come back under the backward pass; a block waits for its own.
     forward_s, dragged_s = np.maximum(forward_s, offload_s), np.maximum(dragged_s, offload_s)
     share = np.divide(weights[shape], dragged_s, out=np.zeros_like(backward_s), where=dragged_s > 0)
+    fixed_s = np.asarray(host * constants.get("fixed_launches"))
+    optimizer_s = _optimizer(lowered, rates, constants) + _on_the_host(lowered)
+    apart = np.flatnonzero(lowered.updates == UPDATES.index("asynchronous"))
+    if len(apart):
+        passes_s = forward_s + dragged_s + tensor_forward_s + tensor_backward_s
+        work_s = fixed_s + lowered.micro_batches * np.einsum("sg,sg->s", lowered.repeat[:, 0].astype(float), passes_s)
+        reduce_after_s[apart] = _waits_for_servers(lowered.take(apart), work_s[apart], constants)[:, None]
+        optimizer_s[apart] = 0.0
     return Durations(
         forward_s=forward_s, backward_s=dragged_s, weight_s=share * dragged_s, forward_tensor_s=tensor_forward_s,
         backward_tensor_s=tensor_backward_s, gather_s=gather_s, reduce_s=reduce_s, send_s=np.asarray(send),
-        fixed_s=np.asarray(host * constants.get("fixed_launches")), reduce_after_s=reduce_after_s,
-        optimizer_s=_optimizer(lowered, rates, constants) + _on_the_host(lowered), update_gather_s=update_gather_s,
+        fixed_s=fixed_s, reduce_after_s=reduce_after_s,
+        optimizer_s=optimizer_s, update_gather_s=update_gather_s,
     )  # fmt: skip
 
 
@@ -252,6 +262,28 @@ def _on_the_host(lowered: Lowered) -> Floats:
     seconds = held * words / HOST_UPDATE_BYTE_PER_S
     seconds = seconds + np.divide(held * stored, rate, out=np.full_like(held, _NEVER_S), where=rate > 0)
     return np.asarray(np.where(chosen, seconds, 0.0))
+
+
+def server_exchange_of(lowered: Lowered, constants: Constants) -> ServerExchange:
+    """What workers exchange with parameter servers, with a step's own constants; (S,)."""
+    context, exchanging = lowered.context, exchanging_of(lowered.contexts, constants)
+    small, large = messages_between_hosts(lowered)
+    return server_exchange(
+        lowered, small_s=exchanging.seconds(small, context), large_s=exchanging.seconds(large, context),
+        host_link_byte_per_s=np.array([host_link_byte_per_s(c) for c in lowered.contexts])[context],
+        update_byte_per_s=np.full(lowered.strategies, HOST_UPDATE_BYTE_PER_S),
+    )  # fmt: skip
+
+
+def _waits_for_servers(lowered: Lowered, work_s: Floats, constants: Constants) -> Floats:
+    """What the mean step of workers that wait for nobody but the servers adds to its own work; (S,) [s].
+
+    In the period of `modes.servers.asynchronous_period_s` each worker makes one update; all of them together run a
+    global batch. The servers update, not the workers.
+    """
+    found = server_exchange_of(lowered, constants)
+    period = asynchronous_period_s(workers=found.workers, compute_s=work_s, times=found.times)
+    return np.asarray(period - work_s)
 
 
 def _compute(

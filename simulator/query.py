@@ -116,7 +116,8 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "spatial_parallel": "cp", "recompute_num_layers": "recompute_every", "checkpoint_activations_num_layers":
     "recompute_every", "cpu_offloading": "offload", "offload_optimizer": "offload", "optimizer_cpu_offload": "offload",
     "gradient_compression": "compression", "compression_type": "compression", "local_sgd": "local_steps",
-    "localsgd_frequency": "local_steps", "num_servers": "parameter_servers", "ps": "parameter_servers",
+    "localsgd_frequency": "local_steps", "num_servers": "parameter_servers", "async": "updates",
+    "asynchronous": "updates", "update_mode": "updates", "kvstore": "updates", "ps": "parameter_servers",
     "pipeline_parallel_schedule": "schedule", "pipeline_schedule": "schedule", "virtual_pipeline": "virtual_stages",
     "pipeline_parallel_microbatch_size": "micro_batch", "enable_sequence_parallel": "sequence_parallel",
     "micro_batch_size": "micro_batch", "microbatch": "micro_batch", "recompute_granularity": "recompute",

@@ -68,18 +68,19 @@ class Scope:
     tp: tuple[int, ...]
     cp: tuple[int, ...]
     preferences: tuple[Rule, ...]
+    wide: bool = False
 
     def widened(self) -> Scope:
         """The same with every layout."""
         chips = divisors(self.premise.chips)
         tp, cp = ((self.pins[name],) if name in self.pins else chips for name in ("tp", "cp"))
-        return replace(self, tp=tp, cp=cp, preferences=())
+        return replace(self, tp=tp, cp=cp, preferences=(), wide=True)
 
     def stages(self, ranks: int) -> tuple[int, ...]:
         """pp to look at where so many ranks are left for pp and dp."""
         if "pp" in self.pins:
             return tuple(pp for pp in divisors(ranks) if pp == self.pins["pp"])
-        return divisors(ranks) if self.premise.workload.splits_tensors else (1,)
+        return divisors(ranks) if self.wide or self.premise.workload.splits_tensors else (1,)
 
     def experts(self, ranks: int) -> list[int]:
         """ep to look at on a stage of so many ranks."""
@@ -149,6 +150,9 @@ class Scope:
             }
         if "shard_ranks" in self.pins and found["sharding"] == ("none",):
             found["sharding"] = ("none", "zero1")
+        if self.pins.get("updates"):
+            # Workers that wait for nobody need servers; more of them are never slower.
+            found["parameter_servers"] = (self.premise.hosts,)
         if self.last_resort:
             found["recompute"] = tuple(dict.fromkeys((*found["recompute"], "full")))
             found["recompute_every"], found["offload"] = RECOMPUTE_EVERY, OFFLOADS

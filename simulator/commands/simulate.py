@@ -9,6 +9,7 @@ import click
 
 from .asking import EXIT_NOTHING_FITS, JSON, OUT, asks
 from .command_lines import command_mapping, command_text, settled
+from .mode_options import mode_options, request_of, simulated_mode, taken
 from .printing import as_json_text, deliver, note
 from .question import question_of
 from .simulate_outputs import Wanted, output_options, run_watched, width, write_outputs
@@ -19,15 +20,23 @@ EXIT_INTERRUPTED: Final = 130
 @click.command()
 @asks("top", "tokens", "samples", "epochs", "dataset_samples", commands=True)
 @output_options
+@mode_options
 @JSON
 @OUT
 def simulate(job: str | None, pins: Sequence[str], as_json: bool, out: str | None, **flags: Any) -> int:
     """Run one step event by event, beside the closed form.
 
-    The strategy is what the job pins; what it leaves open is the best found.
+    The strategy is what the job pins; what it leaves open is the best found. With --mode: the job's replicas step after
+    step, waiting for each other or not, with throughput and how stale gradients are.
     """
+    of_mode = taken(flags)
     wanted = Wanted.of(flags)
-    question = question_of(job, flags, pins, *wanted.files, out)
+    asked = request_of(of_mode, step_options=wanted.given) if of_mode else None
+    question = question_of(job, flags, pins if asked is None else [*pins, "updates=asynchronous"], *wanted.files, out)
+    if asked is not None:
+        told, code = simulated_mode(question.query, asked, as_json=as_json)
+        deliver(as_json_text(told), out)
+        return code
     from ..one_step import priced_step
     from ..report.step_text import nothing_fits_text
 

@@ -88,6 +88,12 @@ class Wanted:
         return cls(**mine)
 
     @property
+    def given(self) -> tuple[str, ...]:
+        """Options that were given, by their names."""
+        names = ("trace", "trace_roles", "chakra", "explain", "timeline")
+        return tuple(name.replace("_", "-") for name in names if getattr(self, name))
+
+    @property
     def files(self) -> tuple[str | None, ...]:
         """Places that must be writable."""
         folder = self.trace_roles

@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from ..parallelism import COMPRESSIONS, OFFLOADS
+from ..parallelism import COMPRESSIONS, OFFLOADS, UPDATES
 from ..stack import RECOMPUTE_MODES, SHARDING_MODES
+from ..stepspec import SCHEDULES
 from .premise import Premise
 from .rule import Bools, Columns, Row, rule
 
@@ -101,6 +102,29 @@ def _servers_why(premise: Premise, row: Row) -> str:
     return f"{many} with dp x cp = 1: nobody pushes"
 
 
+#: What one worker of its own is not: fields that must have their first value where workers wait for nobody.
+_ALONE: Final = ("pp", "cp", "ep", "hybrid", "local_steps")
+_UPDATE_ONCE: Final = tuple(SCHEDULES.index(word) for word in ("gpipe", "1f1b"))
+
+
+def _apart(_: Premise, c: Columns) -> Bools:
+    good = (c["parameter_servers"] > 0) & (c["offload"] != OFFLOADS.index("optimizer"))
+    good &= np.isin(c["schedule"], _UPDATE_ONCE)
+    for name in _ALONE:
+        good &= c[name] == 1
+    return np.asarray((c["updates"] == UPDATES.index("asynchronous")) & ~good)
+
+
+def _apart_why(_: Premise, row: Row) -> str:
+    word = f"updates={UPDATES[row['updates']]}"
+    if row["offload"] == OFFLOADS.index("optimizer"):
+        return f"{word} with offload=optimizer: the servers update"
+    shared = [f"{name}={row[name]}" for name in _ALONE if row[name] != 1]
+    if not shared and row["schedule"] in _UPDATE_ONCE:
+        return f"{word} with parameter_servers=0: nobody takes a push"
+    return f"{word} with {' '.join(shared) or 'schedule=' + SCHEDULES[row['schedule']]}"
+
+
 RULES: Final = (
     rule("recompute", "recompute", "selective recomputation needs attention, full recomputation repeated blocks",
           _recompute, _recompute_why),
@@ -118,4 +142,7 @@ RULES: Final = (
     rule("parameter servers", "dp cp sharding parameter_servers",
           "parameter servers need several replicas, sharding none, and are no more than the job's servers", _servers,
           _servers_why),
+    rule("asynchronous updates", "schedule pp cp ep hybrid offload local_steps parameter_servers updates",
+          "workers that wait for nobody push to parameter servers after each step of their own: no pipeline, no shared "
+          "samples, experts or dense layers, no local steps, no update on their hosts", _apart, _apart_why),
 )  # fmt: skip

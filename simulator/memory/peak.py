@@ -15,7 +15,7 @@ from workloads.workload import Workload
 
 from ..kernels.optable import Floats, Ints
 from ..lowering import Context
-from ..parallelism import CONTEXT_EXCHANGES, OFFLOADS, whole_columns
+from ..parallelism import CONTEXT_EXCHANGES, OFFLOADS, UPDATES, whole_columns
 from ..stack import RECOMPUTE_MODES, SHARDING_MODES
 from ..traffic import gradient_byte_of
 from .columns import MOMENTS, MemoryColumns, StageMemory
@@ -130,6 +130,8 @@ def stage_memory(
     gradient = gradient_byte_of(stack, recipe)
     second = stack.gradient_copy_byte if recipe.storage_byte < 4.0 and recipe.scaling != "loss" else 0.0
     away = (columns["offload"] == OFFLOADS.index("optimizer")) | stack.offloads_optimizer
+    # Parameter servers that nobody waits for update what they hold.
+    away = away | (columns["updates"] == UPDATES.index("asynchronous"))
     of_pass = learns * (stack.pass_gradient_byte if recipe.storage_byte < 4.0 else 0.0)
     held_state = learns * np.where(away, 0.0, 1.0)[:, None]
     state = recipe.state_byte * context.optimizer.state_per_parameter

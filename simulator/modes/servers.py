@@ -31,7 +31,8 @@ class PortTimes:
 
 def port_times(
     *, workers: ArrayLike, push_byte: ArrayLike, pull_byte: ArrayLike, servers: ArrayLike, workers_per_host: ArrayLike,
-    host_byte_per_s: ArrayLike, latency_s: ArrayLike, update_s: ArrayLike = 0.0, colocated: ArrayLike = True,
+    host_byte_per_s: ArrayLike, latency_s: ArrayLike, update_s: ArrayLike = 0.0, push_lane_s: ArrayLike = 0.0,
+    pull_lane_s: ArrayLike = 0.0, colocated: ArrayLike = True,
 ) -> PortTimes:  # fmt: skip
     r"""What an update's messages take, and what they hold of the servers' ports.
 
@@ -45,8 +46,9 @@ def port_times(
 
     .. math:: d_{push} = \frac{(W - k) M + k (P - 1) N}{W P \beta}, \quad d_{pull} = \frac{(W - k) N + k (P - 1) M}{W P \beta}
 
-    A message alone takes :math:`\alpha` and the longer of its port and the host's own card; ``update_s``, the servers'
-    arithmetic on one update, all of them at once, runs beside the taking in, port by port. [B], [B/s], [s].
+    A message alone takes :math:`\alpha` and the longest of its port, its host's own card, and its lane from the chip to
+    that card (``push_lane_s``, ``pull_lane_s``); ``update_s``, the servers' arithmetic on one update, all of them at
+    once, runs beside the taking in. A worker may need several hosts: then k is below 1. [B], [B/s], [s].
 
     Leaves out: uneven shards (give ``servers`` as M over the largest), the time-outs of incast, other traffic.
     """  # noqa: E501
@@ -58,12 +60,14 @@ def port_times(
     share = np.where(beside, 1.0 - 1.0 / np.maximum(np.minimum(p, w / k), 1.0), 1.0)
     # Servers' hosts send (P - 1) / P of their own pushes; the other hosts all of them.
     share = np.where(beside & (p < w / k), 1.0, share) * away
+    # A worker of several hosts sends over the cards of each.
+    own = np.minimum(k, 1.0)
     taken_in = np.where(beside, (w - k) * push + k * (p - 1.0) * pull, w * push) / (w * p * rate)
     given_out = np.where(beside, (w - k) * pull + k * (p - 1.0) * push, w * pull) / (w * p * rate)
     taken_in, given_out = np.maximum(taken_in * away, update_s), given_out * away
     return PortTimes(
-        push_s=np.asarray(latency_s + np.maximum(share * push / rate, taken_in)),
-        pull_s=np.asarray(latency_s + np.maximum(share * pull / rate, given_out)),
+        push_s=np.asarray(latency_s + np.maximum(np.maximum(share * own * push / rate, taken_in), push_lane_s)),
+        pull_s=np.asarray(latency_s + np.maximum(np.maximum(share * own * pull / rate, given_out), pull_lane_s)),
         push_port_s=np.asarray(taken_in), pull_port_s=np.asarray(given_out),
     )  # fmt: skip
 

@@ -111,6 +111,7 @@ def _ranked(plan: RankedPlan) -> dict[str, Any]:
         "hfu": plan.hfu,
         "memory": {**memory, "total_byte": plan.memory.total_byte, "capacity_byte": plan.memory.capacity_byte},
         "outcome": outcome,
+        **({} if plan.asynchronous is None else {"asynchronous": asdict(plan.asynchronous)}),
     }
 
 

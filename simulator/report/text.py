@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..parallelism import Parallelism
-from ..plan_report import KnownError, Outcome, PlanReport, RankedPlan, SourceLine
+from ..plan_report import AsynchronousUpdates, KnownError, Outcome, PlanReport, RankedPlan, SourceLine
 from ..stepspec import PARTS
 from .quantities import apportion, capacity, digits, energy, many, money, percent, scaled, seconds
 from .tables import fold, table
@@ -128,9 +128,21 @@ def _best(report: PlanReport, best: RankedPlan) -> list[str]:
     if report.tokens_per_sample > 1:
         rate += f", {digits(best.tokens_per_s, 4)} tokens/s, {digits(best.tokens_per_s / report.chips)} tokens/s a chip"
     rows = [("strategy", best.parallelism.words()), ("step", step), ("rate", rate)]
+    rows += [("updates", updates_text(best.asynchronous))] if best.asynchronous else []
     if best.outcome:
         rows += outcome_rows(report, best.outcome)
     return _fields(*rows)
+
+
+def updates_text(updates: AsynchronousUpdates) -> str:
+    """Who pushes to whom, how stale, what binds, what the servers keep."""
+    each = "" if updates.servers == 1 else " each"
+    return (
+        f"asynchronous: {updates.workers:,} workers make {digits(updates.updates_per_s)} updates/s, with gradients "
+        f"{updates.staleness:,.0f} updates old in the mean; a step is the time in which they run a global batch. "
+        f"{updates.servers:,} servers, their links {percent(updates.server_utilisation)} in use, keep "
+        f"{capacity(updates.server_byte)}{each} in their hosts' memory; the {updates.binds} set the pace"
+    )
 
 
 def outcome_rows(report: PlanReport, outcome: Outcome) -> list[tuple[str, str]]:

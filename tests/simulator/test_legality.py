@@ -79,6 +79,7 @@ ALONE: Mapping[str, tuple[Premise, Fields]] = {
     "compression": (GPT_16, {"dp": 16, "compression": "dgc", "sharding": "zero1"}),
     "local steps": (GPT_16, {"dp": 16, "local_steps": 4, "sharding": "zero1"}),
     "parameter servers": (GPT_16, {"dp": 16, "parameter_servers": 3}),
+    "asynchronous updates": (GPT_16, {"dp": 16, "updates": "asynchronous"}),
 }
 
 

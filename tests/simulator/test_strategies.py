@@ -91,6 +91,7 @@ def test_every_field_of_a_strategy_goes_through_columns_and_back() -> None:
         tp=2, pp=4, dp=4, cp=2, ep=2, etp=2, micro_batch=2, virtual_stages=2, schedule="interleaved", recompute="full",
         recompute_every=3, sharding="zero1", shard_ranks=2, sequence_parallel=True, context_exchange="ulysses",
         offload="optimizer", compression="qsgd4", local_steps=4, parameter_servers=3,
+        updates="asynchronous",
     )  # fmt: skip
     columns = columns_of([strategy(), odd, strategy(dp=4, hybrid=2)])
     assert set(columns) == {*COLUMNS, "micro_batches"}

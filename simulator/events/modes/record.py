@@ -41,6 +41,8 @@ class Record:
 
     def note(self, staleness: int) -> None:
         """One update with so many of others between its reading and itself."""
+        if self.version == self._last:
+            return  # the run is over; what else happens at that instant is not counted
         self.version += 1
         self.at_ps.append(int(self._env.now))
         self.staleness.append(staleness)
