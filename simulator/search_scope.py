@@ -80,7 +80,9 @@ class Scope:
         """pp to look at where so many ranks are left for pp and dp."""
         if "pp" in self.pins:
             return tuple(pp for pp in divisors(ranks) if pp == self.pins["pp"])
-        return divisors(ranks) if self.wide or self.premise.workload.splits_tensors else (1,)
+        # Fewer replicas than chips are left only by stages where nothing else is cut.
+        fewer = self.wide and "dp" in self.pins
+        return divisors(ranks) if fewer or self.premise.workload.splits_tensors else (1,)
 
     def experts(self, ranks: int) -> list[int]:
         """ep to look at on a stage of so many ranks."""
