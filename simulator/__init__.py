@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .collective_curve import scale_collective
+    from .events.modes import run_mode
+    from .modes import ModeJob, Spread
 
-__all__ = ["scale_collective"]
+__all__ = ["ModeJob", "Spread", "run_mode", "scale_collective"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +17,12 @@ def __getattr__(name: str) -> Any:
         from .collective_curve import scale_collective
 
         return scale_collective
+    if name == "run_mode":
+        from .events.modes import run_mode
+
+        return run_mode
+    if name in ("ModeJob", "Spread"):
+        from . import modes
+
+        return getattr(modes, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,18 +21,21 @@ _STARTS: Final[Mapping[str, Callable[[Stage], None]]] = {
     "local-sgd": synchronous.start,
 }
 #: Cycles of all workers that are left out before counting, at least; and the share of a run.
-_WARM_UP_CYCLES: Final = 5
+_WARM_UP_CYCLES: Final = 20
 _WARM_UP_SHARE: Final = 0.1
 
 
 def run_mode(job: ModeJob, *, updates: int = 4000, seed: int = 0) -> ModeRun:
-    """Run workers until they have made so many updates beyond a warm-up of a tenth of them or five of each worker.
+    """Run workers until they have made so many updates beyond a warm-up of a tenth of them or 20 of each worker.
 
     Ports of servers take messages whole, in the order in which they come (a server handles one request after the
     other); simultaneous ones in the order of workers. Were a port shared evenly, workers of equal speed that start
     together would stay together for ever, each as slow as if it waited for all. The number of updates is rounded up
     to whole cycles of all workers in 20 batches. Durations are drawn from a stream of each worker's own, so that the
     same seed gives the same run, and one more worker leaves the draws of the others as they were.
+
+    Where two ports are held nearly equally long and both are overloaded, the queue settles before the slower one only
+    after d / (d - d') cycles; until then the other sets a pace that much too fast.
 
     Leaves out: what staleness does to learning; failures; compute slowed by communication.
 

@@ -11,13 +11,16 @@ class Round:
     """One common step: how many gradients have come, and the event of the last that is waited for."""
 
     def __init__(self, stage: Stage) -> None:
+        self._env = stage.env
         self._missing = stage.job.workers - stage.job.backups
+        self.completed_ps = 0
         self.complete: Event = stage.env.event()
 
     def arrive(self) -> None:
         """One more gradient is here."""
         self._missing -= 1
         if self._missing == 0:
+            self.completed_ps = int(self._env.now)
             self.complete.succeed()
 
 
@@ -51,17 +54,14 @@ def _worker(stage: Stage, this: Round, duration_ps: int, *, fetches: bool) -> Pr
     if this.complete.triggered:
         return
     begun_ps = int(env.now)
-    stage.compute(duration_ps)
+    done = stage.compute(duration_ps)
     place = len(stage.record.computing) - 1
-    done = env.timeout(duration_ps)
-    if stage.job.backups:
-        yield done | this.complete
-        if not done.processed:
-            stage.record.computing[place] = (begun_ps, int(env.now))
-            stage.record.dropped += 1
-            return
-    else:
-        yield done
+    yield done
+    if this.complete.triggered:
+        # It stopped when the others were done.
+        stage.record.computing[place] = (begun_ps, this.completed_ps)
+        stage.record.dropped += 1
+        return
     if stage.job.exchange_s is None:
         yield stage.push()
     if this.complete.triggered:
