@@ -155,8 +155,8 @@ def test_a_job_runs_in_every_mode_and_text_and_json_say_the_same(mode: str) -> N
 
 
 def test_backups_can_be_chosen_for_the_most_samples() -> None:
-    best = json.loads(run("--mode", "synchronous", "--spread", "lognormal:0.4", "--updates", "400", "--backups", "best", "--json").stdout)
-    none = json.loads(run("--mode", "synchronous", "--spread", "lognormal:0.4", "--updates", "400", "--json").stdout)
+    flags = ("--mode", "synchronous", "--spread", "lognormal:0.4", "--updates", "400", "--json")
+    best, none = (json.loads(run(*flags, *more).stdout) for more in (("--backups", "best"), ()))
     assert best["backups"] > 0
     assert best["events"]["samples_per_s"] > none["events"]["samples_per_s"]
 
