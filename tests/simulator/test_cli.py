@@ -291,7 +291,10 @@ def test_simulate_agrees_with_the_plan_on_the_best_strategy_and_its_step(job):
     step = json.loads(run("simulate", job, "--json").stdout)
     assert step["strategy"] == plan["strategy"]
     assert step["analytic"]["step_s"] == plan["step_s"]
-    assert step["events"]["step_s"] == plan["checked_by_events_s"]
+    alone = json.loads(run("simulate", job, "--alone", "--json").stdout)
+    assert alone["events"]["step_s"] == plan["checked_by_events_s"]
+    assert step["bound"]["step_s"] <= step["events"]["step_s"]
+    assert step["events"]["step_s"] == pytest.approx(step["analytic"]["step_s"], rel=0.03)
     assert seconds(step["events"]["step_s"]) in run("simulate", job).stdout
 
 
