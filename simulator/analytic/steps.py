@@ -31,7 +31,7 @@ _ROLE_NAMES = ("first", "middle", "last")
 class StepBatch:
     """Priced strategies in whole picoseconds: what many `StepSpec` hold, as columns.
 
-    Strategies in the mapping ``lowered.stage_layers`` (strategy -> blocks of every stage, (p, G), or with chunks
+    With ``forward_only`` nothing learns (`simulator.analytic.forward`). Strategies in the mapping ``lowered.stage_layers`` (strategy -> blocks of every stage, (p, G), or with chunks
     (p, v, G)) have their stages given one by one; the others by the three roles.
     """
 
@@ -48,6 +48,7 @@ class StepBatch:
     reduce_after_ps: Ints  # (S, R)
     optimizer_ps: Ints
     update_gather_ps: Ints
+    forward_only: bool = False
 
     def spec(self, index: int) -> StepSpec:
         """One strategy as a `StepSpec`, for the event engine and for reading."""
@@ -75,7 +76,7 @@ class StepBatch:
         return StepSpec(
             stages=stages, micro_batches=int(low.micro_batches[index]),
             schedule=SCHEDULES[low.schedule[index]], gradient_mode=GRADIENT_MODES[low.gradient_mode[index]],
-            send_ps=int(self.send_ps[index]), fixed_ps=int(self.fixed_ps[index]),
+            send_ps=int(self.send_ps[index]), fixed_ps=int(self.fixed_ps[index]), forward_only=self.forward_only,
         )  # fmt: skip
 
     def _block(self, index: int, block: int, repeat: int) -> BlockSpec:
