@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .collective_curve import scale_collective
+    from .planner import post_training_iteration
 
-__all__ = ["scale_collective"]
+__all__ = ["post_training_iteration", "scale_collective"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from .collective_curve import scale_collective
 
         return scale_collective
+    if name == "post_training_iteration":
+        from .planner import post_training_iteration
+
+        return post_training_iteration
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

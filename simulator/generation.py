@@ -293,9 +293,7 @@ def _prefill_s(
     return float(np.ceil(prompts / together) * one[0])
 
 
-def _binds(
-    workload: Workload, context: Context, tp: int, batch: int, context_tokens: float, exchange_s: float
-) -> str:
+def _binds(workload: Workload, context: Context, tp: int, batch: int, context_tokens: float, exchange_s: float) -> str:
     """What a step of decoding takes longest for: weights, cache, arithmetic or exchange, each by itself."""
     recipe, chip = context.recipe, context.cluster.chip
     step = decode_step(workload, max(int(context_tokens), 1), tp=tp)

@@ -15,8 +15,8 @@ GROUPS: Final = ("learners", "actors")
 class Phase:
     """One phase: what it is, of which model, how long [s], on which chips, and what binds it.
 
-    ``how`` is its strategy in words; ``samples`` the sequences or positions that it takes; ``beside`` what else it would
-    take another way, in words and [s].
+    ``how`` is its strategy in words; ``samples`` the sequences or positions that it takes; ``beside`` what else it
+    takes, or would another way, in words and [s].
     """
 
     name: str
@@ -91,3 +91,26 @@ class Iteration:
         """Share of the iteration that the group which waits is idle; 0 with one group."""
         busy = [self.group_s(group) for group in GROUPS if any(p.group == group for p in self.phases)]
         return 1.0 - min(busy) / max(busy) if len(busy) > 1 and max(busy) else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationCost:
+    """A pass over ``samples`` every ``every_steps`` steps of ``step_s``, and how many a run of known length has."""
+
+    every_steps: int
+    samples: int
+    time_s: float
+    step_s: float
+    binds: str
+    passes: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of the run: t / (N step + t)."""
+        whole = self.every_steps * self.step_s + self.time_s
+        return self.time_s / whole if whole else 0.0
+
+    @property
+    def total_s(self) -> float:
+        """All passes of the run, 0 where its length is not known [s]."""
+        return self.passes * self.time_s

@@ -92,7 +92,12 @@ def priced_step(
     """
     if constants is None:
         constants = load_constants() if "default" in calibration_names() else Constants()
-    report = plan(replace(query, top=1, tokens=0.0, samples=0.0, epochs=0.0, dataset_samples=0.0), constants=constants)
+    report = plan(
+        replace(
+            query, top=1, post_training=None, validation=None, tokens=0.0, samples=0.0, epochs=0.0, dataset_samples=0.0
+        ),
+        constants=constants,
+    )
     job = f"{report.model} with a global batch of {report.global_batch:,} on {report.chips:,} chips of {report.system}"
     asked = SimulatedStep(
         job=job,

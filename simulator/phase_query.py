@@ -1,4 +1,4 @@
-"""What a question may ask beside training steps: validation passes, an iteration of post-training. Tables and checks."""
+"""What a question may ask beside training steps, validation and post-training: their tables and checks."""
 
 from __future__ import annotations
 
@@ -96,7 +96,10 @@ POST_TRAINING: Final[Mapping[str, Spec]] = {
     "reuse": ("amount", 1e6, 1, ()), "evaluation_batch": (_COUNT, 10**6, 1, ()),
 }  # fmt: skip
 #: Tables of a question and the keys that they need; of post-training more by algorithm.
-NEEDED: Final[Mapping[str, tuple[str, ...]]] = {"validation": ("every_steps", "samples"), "post_training": ("algorithm",)}
+NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "validation": ("every_steps", "samples"),
+    "post_training": ("algorithm",),
+}
 
 #: What other tools call these keys.
 OTHER_NAMES: Final[Mapping[str, str]] = {
@@ -132,7 +135,9 @@ def missing(values: Mapping[str, Any], given: Mapping[str, Any], place: Place, l
         if table == "post_training" and values.get(table, {}).get("algorithm", "self_play") != "self_play":
             needed = (*keys, *(key for key in _OF_SEQUENCES if key != "samples_per_prompt"))
         problems += [
-            f"{place((table, key))}: is missing; legal: {legal(table, key)}." for key in needed if key not in given[table]
+            f"{place((table, key))}: is missing; legal: {legal(table, key)}."
+            for key in needed
+            if key not in given[table]
         ]
     return problems
 

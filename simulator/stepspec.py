@@ -170,7 +170,9 @@ class StepSpec:
             for owner, names in [*owners, (stage, STAGE_DURATIONS)]:
                 for name in names:
                     if value := getattr(owner, name):
-                        raise StepSpecError(f"StepSpec: {name} is {value} in {stage.name!r} without a backward pass; 0.")
+                        raise StepSpecError(
+                            f"StepSpec: {name} is {value} in {stage.name!r} without a backward pass; 0."
+                        )
 
     def _check_both_ways(self) -> None:
         stages = len(self.stages)

@@ -174,8 +174,10 @@ def _scaled(op: Op, rows: int, trained: int, tokens: int) -> Op:
     share = rows / trained
     if _is_scan(op):
         batch = max(1, round(op.batch * share))
-        return replace(op, batch=batch, forward_flop=2 * batch * op.m * op.n * op.k,
-                       read_elements=round(op.read_elements * share), write_elements=round(op.write_elements * share))  # fmt: skip
+        return replace(
+            op, batch=batch, forward_flop=2 * batch * op.m * op.n * op.k,
+            read_elements=round(op.read_elements * share), write_elements=round(op.write_elements * share),
+        )  # fmt: skip
     m = max(1, round(op.m * share)) if op.kind in ("gemm", "embedding") else op.m
     return replace(
         op, m=m, forward_flop=2 * m * op.n * op.k * op.batch if op.kind == "gemm" else op.forward_flop,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +32,9 @@ _ROLE_NAMES = ("first", "middle", "last")
 class StepBatch:
     """Priced strategies in whole picoseconds: what many `StepSpec` hold, as columns.
 
-    With ``forward_only`` nothing learns (`simulator.analytic.forward`). Strategies in the mapping ``lowered.stage_layers`` (strategy -> blocks of every stage, (p, G), or with chunks
-    (p, v, G)) have their stages given one by one; the others by the three roles.
+    Strategies in the mapping ``lowered.stage_layers`` (strategy -> blocks of every stage, (p, G), or with chunks
+    (p, v, G)) have their stages given one by one; the others by the three roles. With ``forward_only`` nothing learns
+    (`simulator.analytic.forward`).
     """
 
     lowered: Lowered
@@ -121,7 +123,7 @@ def batch(
         "forward", "backward", "forward_tensor", "backward_tensor", "gather", "reduce", "send", "fixed",
         "reduce_after", "optimizer", "update_gather",
     )  # fmt: skip
-    columns = {f"{name}_ps": ticks(getattr(d, f"{name}_s")) for name in names}
+    columns: dict[str, Any] = {f"{name}_ps": ticks(getattr(d, f"{name}_s")) for name in names}
     weight_s: Floats | None = getattr(d, "weight_s", None)
     # Of the two products of a backward pass one is for weights.
     weight_ps = columns["backward_ps"] // 2 if weight_s is None else ticks(weight_s)

@@ -100,8 +100,10 @@ class Pipeline:
             return 0
         stops = self.stops
         # Forward passes send on what is behind them, backward passes to what is before.
-        both = slice(1 if self.spec.forward_only else 0, 2)
-        ends = (end for c in self.chunks for end in stops[Stop(rank, c)][both])
+        around = [stops[Stop(rank, c)] for c in self.chunks]
+        ends = [one.behind for one in around]
+        if not self.spec.forward_only:
+            ends += [one.before for one in around]
         return self.micro_batches * self.spec.send_ps * sum(end is not None and end.rank != rank for end in ends)
 
     def update_ps(self, rank: int) -> int:

@@ -355,7 +355,7 @@ def test_a_step_without_a_backward_pass_has_no_duration_of_one() -> None:
         block_ps=durations(forward=(3,), backward=(4,)),
     )  # fmt: skip
     spec = batch_of([row]).spec(0)
-    with pytest.raises(StepSpecError, match="backward_ps is 4 in 'stage 0 .first.' without a backward pass; 0"):
+    with pytest.raises(StepSpecError, match=r"backward_ps is 4 in 'stage 0 .first.' without a backward pass; 0"):
         replace(spec, forward_only=True)
     with pytest.raises(StepSpecError, match="gradient_mode is 'after' without a backward pass; legal: none, sharded"):
         replace(spec, forward_only=True, gradient_mode="after")
