@@ -94,7 +94,15 @@ def priced_step(
         constants = load_constants() if "default" in calibration_names() else Constants()
     report = plan(
         replace(
-            query, top=1, post_training=None, validation=None, tokens=0.0, samples=0.0, epochs=0.0, dataset_samples=0.0
+            query,
+            workload=workload_of(query),
+            post_training=None,
+            validation=None,
+            top=1,
+            tokens=0.0,
+            samples=0.0,
+            epochs=0.0,
+            dataset_samples=0.0,
         ),
         constants=constants,
     )

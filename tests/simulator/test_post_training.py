@@ -120,7 +120,8 @@ def test_validation_takes_its_share_of_a_run_and_is_in_its_total():
     assert best.step == plain.ranked[0].step
     assert best.outcome.time_s == pytest.approx(1000 * best.step.total_s + 20 * cost.time_s)
     assert cost.share == pytest.approx(cost.total_s / best.outcome.time_s)
-    assert plain.validation is None and "validation" not in plan_mapping(plain)
+    assert plain.validation is None
+    assert "validation" not in plan_mapping(plain)
 
 
 def test_phases_of_one_group_add_up_and_groups_run_beside_each_other():
@@ -179,7 +180,8 @@ def test_a_smaller_reward_model_takes_less_and_a_larger_one_more():
 
 def test_actors_apart_overlap_with_learners_and_the_slower_sets_the_pace():
     together, few, many = of(epochs=8), of(epochs=8, generation_chips=8), of(epochs=8, generation_chips=256)
-    assert few.pace == "actors" and many.pace == "learners"
+    assert few.pace == "actors"
+    assert many.pace == "learners"
     for found in (few, many):
         assert found.time_s == max(found.group_s("actors"), found.group_s("learners"))
     assert many.time_s < together.time_s
@@ -205,7 +207,8 @@ def test_weights_take_no_time_where_they_are_and_more_from_elsewhere(trained):
 
 def test_self_play_goes_with_simulations_and_the_slower_of_both_sets_the_pace():
     few, many = (post_training_iteration(GO, {**PLAY, "simulations": n, "generation_chips": 512}) for n in (1, 1600))
-    assert few.pace == "learners" and many.pace == "actors"
+    assert few.pace == "learners"
+    assert many.pace == "actors"
     assert many.group_s("actors") == pytest.approx(1600 * few.group_s("actors"))
     assert few.time_s == few.group_s("learners") == many.group_s("learners")
     reused = post_training_iteration(GO, {**PLAY, "simulations": 1600, "generation_chips": 512, "reuse": 4.0})
@@ -259,14 +262,15 @@ def test_all_that_is_wrong_is_said_together():
         query_from_mapping(tables, where="here")
     said = "\n".join(caught.value.problems)
     for part in (
-        "job.model", "Did you mean 'every_steps'", "validation.every_steps: is missing", "validation.samples: is missing",
+        "job.model", "Did you mean 'every_steps'", "validation.every_steps: is missing",
+        "validation.samples: is missing",
         "Did you mean 'samples_per_prompt'", "post_training.prompts: is missing", "new_tokens: is missing",
     ):  # fmt: skip
         assert part in said
 
 
 def test_self_play_needs_positions_and_sequences_need_a_decoder():
-    with pytest.raises(QueryError, match="takes sequences, self_play evaluates positions; legal: .* as alphago-zero"):
+    with pytest.raises(QueryError, match=r"takes sequences, self_play evaluates positions; legal: .* as alphago-zero"):
         query_from_mapping({"job": JOB, "post_training": {"algorithm": "self_play"}}, where="here")
 
 
@@ -284,10 +288,12 @@ def test_flags_and_tables_ask_the_same_and_text_and_json_and_page_answer_it():
     assert ran.exit_code == 0, ran.output
     told = json.loads(ran.stdout)
     assert told == json.loads(plan_json(report))
-    assert told["post_training"]["fits"] and len(told["post_training"]["phases"]) == len(report.post_training.phases)
+    assert told["post_training"]["fits"]
+    assert len(told["post_training"]["phases"]) == len(report.post_training.phases)
     assert told["validation"]["time_s"] == report.validation.time_s
     text = plan_text(report)
-    assert "VALIDATION (strategy that trains)" in text and "POST-TRAINING (one iteration)" in text
+    assert "VALIDATION (strategy that trains)" in text
+    assert "POST-TRAINING (one iteration)" in text
     assert "0 measured rows of generation" in text
     assert max(map(len, text[text.index("VALIDATION") : text.index("MEMORY")].splitlines())) <= 100
     assert "One iteration of grpo takes" in plan_html(report)
@@ -313,4 +319,5 @@ def test_an_iteration_that_fits_nowhere_is_an_answer_with_its_own_exit_code():
 def test_any_network_can_be_validated(model):
     tables = {"job": {**JOB, "model": model}, "validation": {"every_steps": 10, "samples": 5000}}
     cost = plan(query_from_mapping(tables, where="here")).validation
-    assert np.isfinite(cost.time_s) and cost.time_s > 0
+    assert np.isfinite(cost.time_s)
+    assert cost.time_s > 0
