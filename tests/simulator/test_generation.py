@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from simulator.analytic import forward_batch
 from simulator.calibration_data import load_constants
 from simulator.generation import (
     BATCHINGS,
@@ -21,8 +22,10 @@ from simulator.generation import (
     tensor_ranks,
 )
 from simulator.job import resolve
+from simulator.lowering import lower
+from simulator.parallelism import Parallelism
 from simulator.query import PlanQuery
-from workloads.generation import cache
+from workloads.generation import at_length, cache, decode_step
 
 CONSTANTS = load_constants()
 ASKED = Prompts(prompts=64, samples=4, prompt_tokens=256, new_tokens=200, variation=0.5)
@@ -160,3 +163,22 @@ def test_what_does_not_fit_says_what_it_needs():
         generate(one.workload, one.context, CONSTANTS, ASKED, chips=8)
     with pytest.raises(GenerationError, match="legal: 1, 2, 4, 8"):
         generate(job().workload, job().context, CONSTANTS, ASKED, chips=8, tp=3)
+
+
+#: One layer of GPT-3 175B on 4 A100 of 80 GB, tensor-parallel, batch 8, op by op, all-reduces included: the sums [s] of
+#: PrincetonUniversity/LLMCompass@2e015fd, ae/figure5/ijkl/real_hardware/transformer_A100.csv and transformerAR_A100.csv.
+MEASURED = {"prompts of 2048 tokens": (66.75e-3, 0.2), "one token after 2048": (1.111e-3, 0.1)}
+
+
+@pytest.mark.parametrize("phase", MEASURED)
+def test_a_layer_takes_about_what_was_measured_of_it(phase):
+    one = resolve(
+        PlanQuery(model="GPT-3-175B", system="selene", chips=8, global_batch=8, precision="fp16_mixed")
+    )  # fmt: skip
+    laid = decode_step(one.workload, 2049, tp=4) if phase.startswith("one") else at_length(one.workload, 2048)
+    strategy = Parallelism(tp=4, micro_batch=8, global_batch=8)
+    priced = forward_batch(lower(laid, serving(one.context), [strategy]), CONSTANTS)
+    block = [layer.kind for layer in laid.layers].index("block")
+    predicted_s = float(priced.forward_ps[0, block] + priced.forward_tensor_ps[0, block]) * 1e-12
+    measured_s, within = MEASURED[phase]
+    assert predicted_s == pytest.approx(measured_s, rel=within)
