@@ -17,10 +17,16 @@ from .memory import forward_memory
 from .parallelism import COLUMNS, Parallelism, columns_of, strategy_at, whole_columns
 from .search import legal
 from .staging import staged
-from .stepspec import SCHEDULES, StepTime
+from .stepspec import PARTS, SCHEDULES, StepTime
 
 #: Columns that only learning has; in a forward pass at their defaults.
 _OF_LEARNING = ("recompute", "recompute_every", "offload", "compression", "local_steps", "parameter_servers")
+
+
+#: Micro-batches that one run is priced with, in pipelines' depths, and samples that layouts are ranked by, at most:
+#: whole picoseconds of more would not fit an array's integers.
+_MOST_DEPTHS = 1_024
+_MOST_RANKED = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +79,36 @@ def forward_run(
 def _run(
     workload: Workload, context: Context, constants: Constants, columns: Mapping[str, Ints], samples: int, batch: int
 ) -> ForwardRun:
-    times = forward_run_times(workload, context, constants, columns, samples)
     memory = forward_memory(workload, context, columns)
     return ForwardRun(
-        parallelism=strategy_at(columns, 0, global_batch=batch), samples=samples, step=times[0],
+        parallelism=strategy_at(columns, 0, global_batch=batch), samples=samples,
+        step=_long_run(workload, context, constants, columns, samples),
         memory_byte=float(memory.total_byte[0]), parameter_byte=float(memory.parameter_byte[0]),
     )  # fmt: skip
+
+
+def _long_run(
+    workload: Workload, context: Context, constants: Constants, columns: Mapping[str, Ints], samples: int
+) -> StepTime:
+    """Forward passes of one strategy over any number of samples.
+
+    Every further micro-batch costs what the slowest rank takes, so that a long run is two shorter ones and their
+    difference; exact.
+    """
+
+    def run(count: int) -> StepTime:
+        return forward_run_times(workload, context, constants, columns, count)[0]
+
+    one = int(columns["dp"][0] * columns["micro_batch"][0])
+    many, long = int(micro_batches_of(columns, samples)[0]), int(_MOST_DEPTHS * columns["pp"][0])
+    if many <= long:
+        return run(samples)
+    half, whole = run(long // 2 * one), run(long * one)
+    parts = {}
+    for part in PARTS:
+        first, second = getattr(half, f"{part}_ps"), getattr(whole, f"{part}_ps")
+        parts[f"{part}_ps"] = second + (many - long) * (second - first) // (long - long // 2)
+    return StepTime(engine=whole.engine, **parts)
 
 
 def fastest_forward(
@@ -101,7 +131,7 @@ def fastest_forward(
     columns = {name: column[fits] for name, column in columns.items()}
     if not len(columns["tp"]):
         return None
-    times = forward_run_times(workload, context, constants, columns, samples)
+    times = forward_run_times(workload, context, constants, columns, min(samples, _MOST_RANKED))
     best = np.array([int(np.argmin(times.total_ps))])
     chosen = {name: column[best] for name, column in columns.items()}
     return _run(workload, context, constants, chosen, samples, global_batch)

@@ -102,6 +102,20 @@ def test_the_fastest_forward_pass_is_no_slower_than_that_of_any_strategy_that_tr
         assert best.time_s <= own.time_s * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("layout", [{"dp": 32}, {"tp": 8, "pp": 4, "dp": 1}, {"tp": 8, "pp": 2, "dp": 2}])
+def test_a_pass_over_any_number_of_samples_costs_as_much_more(trained, layout):
+    job, _ = trained
+    one = Parallelism(global_batch=128, **layout)
+
+    def time_ps(samples):
+        return forward_run(job.workload, job.context, CONSTANTS, one, samples).step.total_ps
+
+    # Beyond some length a run is two shorter ones and their difference.
+    few, more, many = (one.dp * one.pp * count for count in (900, 1000, 1100))
+    assert (time_ps(many) - time_ps(more)) == time_ps(more) - time_ps(few)
+    assert time_ps(10**13) == pytest.approx(10**13 / many * time_ps(many), rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("schedule", "pp", "samples", "count"),
     [("1f1b", 4, 10, 5), ("interleaved", 4, 10, 8), ("dualpipe", 4, 10, 8), ("dualpipe", 4, 21, 12)],
