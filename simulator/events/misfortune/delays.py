@@ -22,6 +22,21 @@ class Delays(Protocol):
     def ps(self, role: int, kind: str, place: int, base_ps: int, ranks: int) -> int:
         """Duration [ps] of piece number ``place`` of a role, whose price is ``base_ps``, slowest of ``ranks``."""
 
+    def last_of(self, ready_ps: Sequence[int], ranks: int) -> int:
+        """When the last of ``ranks`` is ready, of which some are known to be at ``ready_ps`` [ps]."""
+
+
+class LastKnown:
+    """The last of a group is the last of those that are simulated.
+
+    Either they stand for the slowest replica already (`ChainDraws`), or the slowest of many is drawn from whole steps
+    (`ReplicaLaw`); to add the others where they meet as well would count them twice.
+    """
+
+    def last_of(self, ready_ps: Sequence[int], ranks: int) -> int:
+        """The last that is known [ps]."""
+        return max(ready_ps)
+
 
 class Piece(NamedTuple):
     """One piece that an engine asked for."""
@@ -33,7 +48,7 @@ class Piece(NamedTuple):
     ranks: int
 
 
-class Recorder:
+class Recorder(LastKnown):
     """Delays nothing and writes down what was asked: the chain of pieces of a job."""
 
     def __init__(self) -> None:
@@ -45,7 +60,7 @@ class Recorder:
         return base_ps
 
 
-class PieceDelays:
+class PieceDelays(LastKnown):
     """Every piece is drawn by itself, on the slowest of its own meeting: one replica, or with `layout` 1 x 1 one rank.
 
     ``slow`` says what is slow among the ranks of a role. Ranks of other replicas are not in it; but those updates that
@@ -66,8 +81,8 @@ class PieceDelays:
         slow = self._slow(role)
         if base_ps == 0 or (self._jitter.none and not slow):
             return base_ps
-        meet = self._layout.meeting * (self._layout.replicas if kind in MET_BY_ALL else 1)
-        key = (role, base_ps, max(len(slow), 1, min(ranks, meet)))
+        meeting, replicas = self._layout.meeting, self._layout.replicas
+        key = (role, base_ps, max(len(slow), meeting * replicas if kind in MET_BY_ALL else min(ranks, meeting)))
         stream, values, used = self._drawn.get(key) or (self._streams.of("pieces", *key), np.empty(0), 0)
         if used == values.size:
             block = np.full(min(4096, max(16, 2 * values.size)), float(base_ps))
@@ -131,7 +146,7 @@ class ChainDraws:
         if self._misfortune.jitter.none and not any(kinds):
             return TableDelays({})
         who = streams.of("slowest replica")
-        sums = {
+        sums: dict[tuple[float, ...], float] = {
             slow: float(maximum(self.law(slow), count, uniforms(who, 1))[0]) for slow, count in sorted(kinds.items())
         } if self._chain.passes else {(): 0.0}  # fmt: skip
         slowest = max(sums, key=lambda slow: (sums[slow], slow))
@@ -142,8 +157,8 @@ class ChainDraws:
         everywhere = tuple(f for slow, count in sorted(kinds.items()) for f in slow * count)
         last = streams.of("update")
         for piece in self._chain.others:
-            ranks = max(len(everywhere), min(piece.ranks, self._layout.ranks))
-            value = self._misfortune.jitter.slowest_ps(np.array([float(piece.base_ps)]), ranks, everywhere, last)
+            base_ps = np.array([float(piece.base_ps)])
+            value = self._misfortune.jitter.slowest_ps(base_ps, self._layout.ranks, everywhere, last)
             table[piece.place] = round(float(value[0]))
         return TableDelays(table)
 
@@ -166,7 +181,7 @@ class ChainDraws:
         return drawn
 
 
-class TableDelays:
+class TableDelays(LastKnown):
     """Durations known beforehand, by the place of the piece; what is not in the table takes its price."""
 
     def __init__(self, table: dict[int, int]) -> None:

@@ -51,7 +51,7 @@ class StepDistribution:
         return float(np.quantile(np.asarray(self.seconds), share))
 
     def figure_s(self, name: str) -> float:
-        """"mean", or a word of `QUANTILES` [s]."""
+        """ "mean", or a word of `QUANTILES` [s]."""
         return self.mean_s if name == "mean" else self.quantile_s(QUANTILES[name])
 
 

@@ -70,7 +70,7 @@ class Stragglers:
 
 @dataclass(frozen=True, kw_only=True)
 class Misfortune:
-    """What befalls the ranks of a job: jitter of every piece, stragglers, chips that are always slow (rank -> factor)."""
+    """What befalls the ranks of a job: jitter of every piece, stragglers, chips always slow (rank -> factor)."""
 
     jitter: Jitter = field(default_factory=Jitter)
     stragglers: Stragglers = field(default_factory=lambda: Stragglers(probability=0.0, factor=1.0))

@@ -55,9 +55,7 @@ class Jitter:
         """Points that cover the range of one rank's time: both quantiles at once."""
         return base_ps * self.kernel.ppf(p) + self.host_ps * self.host.ppf(p)
 
-    def slowest_ps(
-        self, base_ps: Floats, ranks: int, slow: tuple[float, ...], stream: np.random.Generator
-    ) -> Floats:
+    def slowest_ps(self, base_ps: Floats, ranks: int, slow: tuple[float, ...], stream: np.random.Generator) -> Floats:
         """One draw for every piece: the slowest of ``ranks``, of which those in ``slow`` take so many times as long.
 
         Where only one of the two jitters is there this is one draw by order statistics, F^-1(u^(1/n)); where both are,
@@ -66,7 +64,9 @@ class Jitter:
         base_ps = np.asarray(base_ps, dtype=float)
         size, plain = base_ps.size, ranks - len(slow)
         if plain < 0 or ranks < 1:
-            raise MisfortuneError(f"Jitter: {len(slow)} slow ranks of {ranks}; legal: 1 rank or more, no more slow ones.")
+            raise MisfortuneError(
+                f"Jitter: {len(slow)} slow ranks of {ranks}; legal: 1 rank or more, at most all slow."
+            )
         found = np.full(size, -math.inf)
         if self.kernel.spread == 0 or self.host_ps == 0 or self.host.spread == 0:
             factors = [(1.0, plain)] * (plain > 0) + [(factor, 1) for factor in slow]
@@ -113,7 +113,7 @@ class Pieces:
                 log_cdf = plain * np.log1p(-jitter.sf(self.base_ps, x_ps))
             for factor in self.slow:
                 log_cdf = log_cdf + np.log1p(-jitter.sf(self.base_ps * factor, x_ps))
-        return -np.expm1(log_cdf)
+        return np.asarray(-np.expm1(log_cdf), dtype=float)
 
     def points_ps(self, jitter: Jitter) -> Floats:
         """Points between which the slowest's time lies, dense where it is likely and out to 1e-14 in the tail."""

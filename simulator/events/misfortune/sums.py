@@ -91,7 +91,7 @@ class ChainLaw:
             rate = math.log(self.tail[near] / self.tail[-1]) / max(end - float(self.x_ps[near]), 1e-300)
             return np.asarray(self.tail[-1] * np.exp(-max(rate, 1.0 / self.deviation_ps) * (x - end)))
         joined = self._one_long(np.array([end]))[0]
-        return (self.tail[-1] / joined if joined > 0 else 0.0) * self._one_long(x)
+        return np.asarray((self.tail[-1] / joined if joined > 0 else 0.0) * self._one_long(x), dtype=float)
 
     def _one_long(self, x: Floats) -> Floats:
         total = np.zeros_like(np.asarray(x, dtype=float))
@@ -170,8 +170,9 @@ def _by_grid(
     transform = np.ones(cells // 2 + 1, dtype=complex)
     before = math.ceil(left / step)
     places = np.arange(-before, cells - before)
+    edges = np.asarray((np.arange(-before, cells - before + 1) - 0.5) * step, dtype=np.float64)
     for pieces, centre_ps in groups:
-        tail = pieces.sf(jitter, centre_ps + (np.arange(-before, cells - before + 1) - 0.5) * step)
+        tail = pieces.sf(jitter, centre_ps + edges)
         mass = -np.diff(tail)
         mass[0] += 1 - tail[0]
         wrapped = np.zeros(cells)
@@ -187,7 +188,7 @@ def _by_grid(
         x = (x - mean) * (deviation_ps / deviation)
     above = lost + np.concatenate([np.cumsum(mass[::-1])[::-1][1:], [0.0]])
     below = np.cumsum(mass)
-    edge = mean_ps + x + step / 2
+    edge = np.asarray(mean_ps + x + step / 2, dtype=np.float64)
     held = (above > _FLOOR) & (below > _FLOOR) & (mass > 0)
     return edge[held], above[held], below[held]
 
