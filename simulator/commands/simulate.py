@@ -9,6 +9,7 @@ import click
 
 from .asking import EXIT_NOTHING_FITS, JSON, OUT, asks
 from .command_lines import command_mapping, command_text, settled
+from .misfortune import misfortunes
 from .printing import as_json_text, deliver, note
 from .question import question_of
 from .run_options import runs_steps
@@ -21,6 +22,7 @@ EXIT_INTERRUPTED: Final = 130
 
 
 @click.command()
+@misfortunes
 @asks("top", "tokens", "samples", "epochs", "dataset_samples", commands=True)
 @output_options
 @runs_steps

@@ -10,10 +10,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from simulator.events.misfortune.laws import Floats, maximum, uniforms
-from simulator.events.misfortune.layout import MET_BY_ALL, Layout, Misfortune, Pattern
+from simulator.events.misfortune.patterns import MET_BY_ALL, Misfortune, Pattern
 from simulator.events.misfortune.pieces import Jitter, Pieces
 from simulator.events.misfortune.streams import Streams
 from simulator.events.misfortune.sums import ChainLaw, chain_law
+from simulator.events.roles import Grid
 
 
 class Delays(Protocol):
@@ -61,17 +62,17 @@ class Recorder(LastKnown):
 
 
 class PieceDelays(LastKnown):
-    """Every piece is drawn by itself, on the slowest of its own meeting: one replica, or with `layout` 1 x 1 one rank.
+    """Every piece is drawn by itself, on the slowest of its own meeting: one replica, or with `grid` 1 x 1 one rank.
 
     ``slow`` says what is slow among the ranks of a role. Ranks of other replicas are not in it; but those updates that
     all ranks wait for are drawn on the slowest of all.
     """
 
     def __init__(
-        self, jitter: Jitter, layout: Layout, streams: Streams, slow: Callable[[int], tuple[float, ...]] = lambda _: ()
+        self, jitter: Jitter, grid: Grid, streams: Streams, slow: Callable[[int], tuple[float, ...]] = lambda _: ()
     ) -> None:
         self._jitter = jitter
-        self._layout = layout
+        self._grid = grid
         self._streams = streams
         self._slow = slow
         self._drawn: dict[tuple[int, int, int], tuple[np.random.Generator, Floats, int]] = {}
@@ -81,7 +82,7 @@ class PieceDelays(LastKnown):
         slow = self._slow(role)
         if base_ps == 0 or (self._jitter.none and not slow):
             return base_ps
-        meeting, replicas = self._layout.meeting, self._layout.replicas
+        meeting, replicas = self._grid.inner, self._grid.replicas
         key = (role, base_ps, max(len(slow), meeting * replicas if kind in MET_BY_ALL else min(ranks, meeting)))
         stream, values, used = self._drawn.get(key) or (self._streams.of("pieces", *key), np.empty(0), 0)
         if used == values.size:
@@ -116,18 +117,18 @@ class ChainDraws:
     shares do not depend on their sum). The cost depends on kinds and pieces, not on ranks.
     """
 
-    def __init__(self, chain: Chain, layout: Layout, misfortune: Misfortune, streams: Streams) -> None:
+    def __init__(self, chain: Chain, grid: Grid, misfortune: Misfortune, streams: Streams) -> None:
         self._chain = chain
-        self._layout = layout
+        self._grid = grid
         self._misfortune = misfortune
         self._streams = streams
-        self._patterns = misfortune.patterns(layout)
+        self._patterns = misfortune.patterns(grid)
         self._laws: dict[tuple[float, ...], ChainLaw] = {}
         self._bases = np.array([piece.base_ps for piece in chain.passes], dtype=float)
         self._alike = Counter((piece.base_ps, self._met(piece)) for piece in chain.passes)
 
     def _met(self, piece: Piece) -> int:
-        return min(piece.ranks, self._layout.meeting)
+        return min(piece.ranks, self._grid.inner)
 
     def law(self, slow: tuple[float, ...]) -> ChainLaw:
         """The law of one replica in whose group those are slow."""
@@ -158,18 +159,18 @@ class ChainDraws:
         last = streams.of("update")
         for piece in self._chain.others:
             base_ps = np.array([float(piece.base_ps)])
-            value = self._misfortune.jitter.slowest_ps(base_ps, self._layout.ranks, everywhere, last)
+            value = self._misfortune.jitter.slowest_ps(base_ps, self._grid.ranks, everywhere, last)
             table[piece.place] = round(float(value[0]))
         return TableDelays(table)
 
     def _kinds(self, streams: Streams) -> Counter[tuple[float, ...]]:
         stream, kinds = streams.of("stragglers"), Counter[tuple[float, ...]]()
         for pattern, count in self._patterns.items():
-            struck = self._misfortune.struck(self._layout, pattern, count, stream)
+            struck = self._misfortune.struck(self._grid, pattern, count, stream)
             if count > struck:
                 kinds[pattern[0]] += count - struck
             for _ in range(struck):
-                kinds[self._misfortune.with_stragglers(self._layout, pattern, stream)[0]] += 1
+                kinds[self._misfortune.with_stragglers(self._grid, pattern, stream)[0]] += 1
         return kinds
 
     def _pieces(self, slow: tuple[float, ...], streams: Streams) -> Floats:

@@ -91,8 +91,8 @@ def _panels() -> tuple[Floats, Floats]:
 
 _NODES, _WEIGHTS = _panels()
 
-_TAIL: Final = 10.0 ** np.linspace(-14, math.log10(0.5), 400)
-_LOWER: Final = 10.0 ** np.linspace(-9, math.log10(0.5), 300)
+_TAIL: Final = 10.0 ** np.linspace(-14, math.log10(0.5), 1600)
+_LOWER: Final = 10.0 ** np.linspace(-9, math.log10(0.5), 1200)
 
 
 @dataclass(frozen=True, kw_only=True)

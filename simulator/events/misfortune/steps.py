@@ -11,9 +11,10 @@ import numpy as np
 from simulator.events.misfortune.delays import Chain, ChainDraws, Delays, PieceDelays, Recorder, stage_slow
 from simulator.events.misfortune.distribution import CONFIDENCE, QUANTILES, StepDistribution, distribution, run_many
 from simulator.events.misfortune.laws import Floats, MisfortuneError, maximum, uniforms
-from simulator.events.misfortune.layout import Layout, Misfortune, Pattern
+from simulator.events.misfortune.patterns import Misfortune, Pattern
 from simulator.events.misfortune.replicas import replica_law
 from simulator.events.misfortune.streams import Streams
+from simulator.events.roles import Grid
 
 #: Steps drawn from the fitted laws of replicas; how often these are fitted anew to say how sure the figures are.
 DRAWS: Final = 10_000
@@ -26,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 def step_distribution(
     run: Run,
-    layout: Layout,
+    grid: Grid,
     misfortune: Misfortune,
     *,
     repetitions: int,
@@ -50,32 +51,32 @@ def step_distribution(
     """
     if repetitions < 1:
         raise MisfortuneError(f"repetitions is {repetitions}; at least 1.")
-    streams, patterns = Streams(seed=seed), misfortune.patterns(layout)
+    streams, patterns = Streams(seed=seed), misfortune.patterns(grid)
     if misfortune.certain:
-        seconds = max(run(_certain(misfortune, layout, pattern)) for pattern in patterns)
+        seconds = max(run(_certain(misfortune, grid, pattern)) for pattern in patterns)
         return distribution([seconds], asked=repetitions, ended="certain", simulated=len(patterns))
-    if layout.stages == 1:
+    if grid.stages == 1:
         recorder = Recorder()
         run(recorder)
-        draws = ChainDraws(Chain.of(recorder.pieces), layout, misfortune, streams)
+        draws = ChainDraws(Chain.of(recorder.pieces), grid, misfortune, streams)
         return run_many(
             lambda repetition, _: run(draws.delays(repetition)),
             repetitions, seed, precision=precision, progress=progress,
         )  # fmt: skip
-    if layout.replicas == 1:
+    if grid.replicas == 1:
         (pattern,) = patterns
 
         def one(_: int, own: Streams) -> float:
-            struck = misfortune.struck(layout, pattern, 1, own.of("struck"))
-            now = misfortune.with_stragglers(layout, pattern, own.of("stragglers")) if struck else pattern
-            return run(PieceDelays(misfortune.jitter, layout, own, stage_slow(now)))
+            struck = misfortune.struck(grid, pattern, 1, own.of("struck"))
+            now = misfortune.with_stragglers(grid, pattern, own.of("stragglers")) if struck else pattern
+            return run(PieceDelays(misfortune.jitter, grid, own, stage_slow(now)))
 
         return run_many(one, repetitions, seed, precision=precision, progress=progress)
-    return _of_pipelines(run, layout, misfortune, repetitions, streams, progress)
+    return _of_pipelines(run, grid, misfortune, repetitions, streams, progress)
 
 
-def _certain(misfortune: Misfortune, layout: Layout, pattern: Pattern) -> Delays:
-    return PieceDelays(misfortune.jitter, layout, Streams(seed=0), stage_slow(pattern))
+def _certain(misfortune: Misfortune, grid: Grid, pattern: Pattern) -> Delays:
+    return PieceDelays(misfortune.jitter, grid, Streams(seed=0), stage_slow(pattern))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +89,14 @@ class _Kind:
 
 
 def _of_pipelines(
-    run: Run, layout: Layout, misfortune: Misfortune, repetitions: int, streams: Streams, progress: Progress | None
+    run: Run, grid: Grid, misfortune: Misfortune, repetitions: int, streams: Streams, progress: Progress | None
 ) -> StepDistribution:
     if repetitions < LEAST_FITTED:
         raise MisfortuneError(
-            f"repetitions is {repetitions}; at least {LEAST_FITTED} for {layout.replicas} replicas of a pipeline, "
+            f"repetitions is {repetitions}; at least {LEAST_FITTED} for {grid.replicas} replicas of a pipeline, "
             "whose slowest is drawn from a law fitted to them."
         )
-    patterns = misfortune.patterns(layout)
+    patterns = misfortune.patterns(grid)
     kinds = [_Kind(pattern=pattern, struck=False) for pattern in patterns]
     if misfortune.stragglers.probability > 0 and misfortune.stragglers.factor > 1:
         kinds += [_Kind(pattern=pattern, struck=True) for pattern in patterns]
@@ -106,8 +107,8 @@ def _of_pipelines(
                 own = streams.within("replica", place, repetition)
                 slow = kind.pattern
                 if kind.struck:
-                    slow = misfortune.with_stragglers(layout, slow, own.of("stragglers"))
-                kind.seconds.append(run(PieceDelays(misfortune.jitter, layout, own, stage_slow(slow))))
+                    slow = misfortune.with_stragglers(grid, slow, own.of("stragglers"))
+                kind.seconds.append(run(PieceDelays(misfortune.jitter, grid, own, stage_slow(slow))))
             if progress is not None:
                 progress(repetition + 1, repetitions)
     except KeyboardInterrupt:
@@ -115,8 +116,7 @@ def _of_pipelines(
             raise
         ended = "interrupted"
     counts = {
-        (kind.pattern, kind.struck): _counts(misfortune, layout, kind, patterns[kind.pattern], streams)
-        for kind in kinds
+        (kind.pattern, kind.struck): _counts(misfortune, grid, kind, patterns[kind.pattern], streams) for kind in kinds
     }
     u = {(kind.pattern, kind.struck): uniforms(streams.of("slowest", i), DRAWS) for i, kind in enumerate(kinds)}
 
@@ -155,8 +155,8 @@ def _figures(seconds: Floats) -> Floats:
     return np.array([seconds.mean(), *np.quantile(seconds, list(QUANTILES.values()))])
 
 
-def _counts(misfortune: Misfortune, layout: Layout, kind: _Kind, count: int, streams: Streams) -> Floats:
+def _counts(misfortune: Misfortune, grid: Grid, kind: _Kind, count: int, streams: Streams) -> Floats:
     """How many replicas of a pattern are of a kind, in each drawn step; the same draw for both of its kinds."""
     stream = streams.of("struck", repr(kind.pattern))
-    struck = np.array([misfortune.struck(layout, kind.pattern, count, stream) for _ in range(DRAWS)], dtype=float)
+    struck = np.array([misfortune.struck(grid, kind.pattern, count, stream) for _ in range(DRAWS)], dtype=float)
     return struck if kind.struck else count - struck

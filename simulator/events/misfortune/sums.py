@@ -18,8 +18,8 @@ from simulator.events.misfortune.laws import Floats
 from simulator.events.misfortune.pieces import Jitter, Pieces
 
 #: Cells of the grid at most, cells per standard deviation of one piece, smallest tail that the grid holds.
-MOST_CELLS: Final = 1 << 16
-_CELLS_PER_DEVIATION: Final = 4
+MOST_CELLS: Final = 1 << 17
+_CELLS_PER_DEVIATION: Final = 8
 _FLOOR: Final = 1e-12
 
 
@@ -97,27 +97,26 @@ class ChainLaw:
         total = np.zeros_like(np.asarray(x, dtype=float))
         for pieces, mean_ps in self.groups:
             total += pieces.count * pieces.sf(self.jitter, x - (self.mean_ps - mean_ps))
-        return np.minimum(1.0, total)
+        return np.asarray(np.minimum(1.0, total), dtype=float)
 
 
 def chain_law(groups: Sequence[Pieces], jitter: Jitter) -> ChainLaw:
     """The law of the sum of all pieces of ``groups``, independent of each other.
 
-    By convolution: every piece's law on a grid of a quarter of its deviation, powers of its Fourier transform, and
+    By convolution: every piece's law on a grid of an eighth of its deviation, powers of its Fourier transform, and
     back; then mean and deviation are made those of the pieces' own integrals. Where that takes more than `MOST_CELLS`
     cells (hundreds of thousands of pieces) three moments are matched by a shifted gamma law instead, whose error there
     is that of the fourth moment, of order 1 / pieces. A tail longer than the grid is that of one long piece.
     """
+    if jitter.certain:
+        sums = [(group, group.base_ps * max((1.0, *group.slow)) + jitter.host_ps) for group in groups]
+        return _always(sum(group.count * each_ps for group, each_ps in sums), jitter, tuple(sums))
     moments = [group.moments(jitter) for group in groups]
     mean_ps = sum(g.count * m for g, (m, _, _) in zip(groups, moments, strict=True))
     variance = sum(g.count * v for g, (_, v, _) in zip(groups, moments, strict=True))
     known = tuple((g, m) for g, (m, _, _) in zip(groups, moments, strict=True))
-    if jitter.certain or variance <= 0:
-        at = np.array([mean_ps])
-        return ChainLaw(
-            mean_ps=mean_ps, deviation_ps=0.0, method="certain", x_ps=at, tail=np.ones(1), lower=np.ones(1),
-            jitter=jitter, groups=known,
-        )  # fmt: skip
+    if variance <= 0:
+        return _always(mean_ps, jitter, known)
     deviation_ps = math.sqrt(variance)
     weighty = [i for i, (g, (_, v, _)) in enumerate(zip(groups, moments, strict=True)) if g.count * v > 1e-7 * variance]
     step = min(math.sqrt(moments[i][1]) for i in weighty) / _CELLS_PER_DEVIATION
@@ -142,6 +141,13 @@ def chain_law(groups: Sequence[Pieces], jitter: Jitter) -> ChainLaw:
         mean_ps=mean_ps, deviation_ps=deviation_ps, method=method, x_ps=x, tail=tail, lower=lower,
         jitter=jitter, groups=known, cut_off=method == "grid" and cut_off,
     )  # fmt: skip
+
+
+def _always(mean_ps: float, jitter: Jitter, groups: tuple[tuple[Pieces, float], ...]) -> ChainLaw:
+    at, one = np.array([mean_ps]), np.ones(1)
+    return ChainLaw(
+        mean_ps=mean_ps, deviation_ps=0.0, method="certain", x_ps=at, tail=one, lower=one, jitter=jitter, groups=groups
+    )
 
 
 def _least(group: Pieces, jitter: Jitter) -> float:

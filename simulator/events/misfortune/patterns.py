@@ -12,6 +12,7 @@ import numpy as np
 
 from simulator.events.misfortune.laws import MisfortuneError
 from simulator.events.misfortune.pieces import Jitter
+from simulator.events.roles import Grid
 from simulator.stepspec import PICOSECONDS_PER_SECOND
 
 #: How many times as long each slow rank of a stage takes, stage by stage: () where none is slow.
@@ -19,35 +20,6 @@ Pattern = tuple[tuple[float, ...], ...]
 
 #: Kinds of piece after which all ranks meet, not those of one replica's stage.
 MET_BY_ALL: Final = ("optimizer",)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """A process grid as waiting sees it.
-
-    ``meeting`` ranks of a stage meet after every piece (tensor and context group); ``replicas`` such groups, each with
-    ``stages``, meet only where gradients are exchanged. Rank = (stage x replicas + replica) x meeting + place.
-    """
-
-    meeting: int = 1
-    replicas: int = 1
-    stages: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("meeting", "replicas", "stages"):
-            if getattr(self, name) < 1:
-                raise MisfortuneError(f"Layout: {name} is {getattr(self, name)}; at least 1.")
-
-    @property
-    def ranks(self) -> int:
-        """All ranks."""
-        return self.meeting * self.replicas * self.stages
-
-    def place_of(self, rank: int) -> tuple[int, int, int]:
-        """(stage, replica, place in the group) of a rank."""
-        group, place = divmod(rank, self.meeting)
-        stage, replica = divmod(group, self.replicas)
-        return stage, replica, place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +51,7 @@ class Misfortune:
     def __post_init__(self) -> None:
         for rank, factor in self.slow_chips.items():
             if not (math.isfinite(factor) and factor >= 1):
-                raise MisfortuneError(f"Misfortune: rank {rank} is slow by {factor:g}; legal: 1 or more.")
+                raise MisfortuneError(f"slow chips: rank {rank} is slow by {factor:g}; legal: 1 or more.")
 
     @property
     def host_s(self) -> float:
@@ -91,32 +63,32 @@ class Misfortune:
         """Whether every step takes the same."""
         return self.jitter.certain and (self.stragglers.probability == 0 or self.stragglers.factor == 1)
 
-    def patterns(self, layout: Layout) -> Counter[Pattern]:
+    def patterns(self, grid: Grid) -> Counter[Pattern]:
         """Replicas by what is always slow in them. Raises MisfortuneError for a rank that is not there."""
         slow: dict[int, list[list[float]]] = {}
         for rank, factor in sorted(self.slow_chips.items()):
-            if not 0 <= rank < layout.ranks:
-                raise MisfortuneError(f"Misfortune: rank {rank} is slow; legal: 0 to {layout.ranks - 1}.")
-            stage, replica, _ = layout.place_of(rank)
+            if not 0 <= rank < grid.ranks:
+                raise MisfortuneError(f"slow chips: there is no rank {rank}; legal: 0 to {grid.ranks - 1}.")
+            stage, replica = divmod(rank // grid.inner, grid.replicas)
             if factor > 1:
-                slow.setdefault(replica, [[] for _ in range(layout.stages)])[stage].append(factor)
+                slow.setdefault(replica, [[] for _ in range(grid.stages)])[stage].append(factor)
         found: Counter[Pattern] = Counter()
-        clean = layout.replicas - len(slow)
+        clean = grid.replicas - len(slow)
         if clean:
-            found[((),) * layout.stages] = clean
+            found[((),) * grid.stages] = clean
         for stages in slow.values():
             found[tuple(tuple(sorted(factors)) for factors in stages)] += 1
         return found
 
-    def struck(self, layout: Layout, pattern: Pattern, count: int, stream: np.random.Generator) -> int:
+    def struck(self, grid: Grid, pattern: Pattern, count: int, stream: np.random.Generator) -> int:
         """How many of ``count`` replicas have a straggler among the ranks that are not slow anyway, in one step."""
         p = self.stragglers.probability if self.stragglers.factor > 1 else 0.0
-        plain = layout.meeting * layout.stages - sum(map(len, pattern))
+        plain = grid.inner * grid.stages - sum(map(len, pattern))
         return int(stream.binomial(count, -math.expm1(plain * math.log1p(-p)) if p < 1 else float(plain > 0)))
 
-    def with_stragglers(self, layout: Layout, pattern: Pattern, stream: np.random.Generator) -> Pattern:
+    def with_stragglers(self, grid: Grid, pattern: Pattern, stream: np.random.Generator) -> Pattern:
         """The pattern of one replica that has at least one straggler: how many and where is drawn."""
-        plain = [layout.meeting - len(factors) for factors in pattern]
+        plain = [grid.inner - len(factors) for factors in pattern]
         total, p = sum(plain), self.stragglers.probability
         # The binomial law given that it is not 0, by its inverse: P(0) is next to 1 and rejection would not end.
         none = math.exp(total * math.log1p(-p)) if p < 1 else 0.0
