@@ -35,11 +35,12 @@ OPTIONS: Final[Mapping[str, tuple[str, bool, str]]] = {
     "elastic": ("", False, "After a failure the other replicas go on."),
     "repetitions": ("N", False, "Steps to simulate. Default: 200."),
     "seed": ("N", False, "Of all that is drawn. Default: 0."),
-    "precision": ("X", False, "End when the p95 is known to that share of it."),
+    "p95_within": ("X", False, "End when the p95 is known to that share of it, as 0.01."),
 }
-_SETTINGS: Final = ("restart", "checkpoint_steps", "elastic", "repetitions", "seed", "precision")
+_OF_FAILURES: Final = ("restart", "checkpoint_steps", "elastic")
 _UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PARTS: Final = ("chip", "server", "link")
+_NO_HOST: Final = "constant:0:0s"
 _MOST_BYTES: Final = 20_000_000
 
 
@@ -150,11 +151,14 @@ class _Asked:
         self._own, self._problems = own, problems
         self.repetitions = self._whole("repetitions", 200, 1, 1_000_000)
         self.seed = self._whole("seed", 0, 0, 2**63)
-        self.precision = self._number("--precision", own["precision"], 1e-6, 1.0) if "precision" in own else None
+        self.precision = self._number("--p95-within", own["p95_within"], 1e-6, 1.0) if "p95_within" in own else None
         self.checkpoint_steps = self._whole("checkpoint_steps", 1, 1, 10_000_000)
         self.restart_s = self._time("--restart", own["restart"]) if "restart" in own else 0.0
         self._kernel = self._law("--jitter", own.get("jitter", "constant:0"))
-        host = own.get("host_jitter", "constant:0:0s")
+        host = own.get("host_jitter", _NO_HOST)
+        if host.count(":") < 2:
+            self._say(f"--host-jitter: {ascii(host)[:60]} is not LAW:SPREAD:MEAN; legal: as in gamma:1:5us.")
+            host = _NO_HOST
         self._host = self._law("--host-jitter", host.rpartition(":")[0])
         self._host_s = self._time("--host-jitter", host.rpartition(":")[2])
         chance, factor = self._pair("--straggler", own.get("straggler", "0:1"), "0.001:1.5")
@@ -163,13 +167,11 @@ class _Asked:
         self._slow = dict(self._slow_chips())
         self.links = tuple(self._degraded())
         self._mtbf_s = dict(self._failing())
-        if own.keys() <= set(_SETTINGS):
-            names = ", ".join(f"--{key.replace('_', '-')}" for key in own)
-            if own.keys() - {"seed", "repetitions"}:
-                problems.append(f"{names}: there is no misfortune; legal: with --jitter, --straggler or another.")
-        elif not self._mtbf_s and (lost := [k for k in ("restart", "checkpoint_steps", "elastic") if k in own]):
+        if "mtbf" not in own and (lost := [key for key in _OF_FAILURES if key in own]):
             names = ", ".join(f"--{key.replace('_', '-')}" for key in lost)
             problems.append(f"{names}: nothing fails; legal: with --mtbf, as in --mtbf chip:50000h.")
+        elif own.keys() == {"p95_within"}:
+            problems.append("--p95-within: there is no misfortune; legal: with --jitter, --straggler or another.")
 
     def misfortune(self) -> Misfortune:
         from ..events.misfortune.patterns import Misfortune, Stragglers
