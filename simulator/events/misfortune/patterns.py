@@ -13,7 +13,6 @@ import numpy as np
 from simulator.events.misfortune.laws import MisfortuneError
 from simulator.events.misfortune.pieces import Jitter
 from simulator.events.roles import Grid
-from simulator.stepspec import PICOSECONDS_PER_SECOND
 
 #: How many times as long each slow rank of a stage takes, stage by stage: () where none is slow.
 Pattern = tuple[tuple[float, ...], ...]
@@ -52,11 +51,6 @@ class Misfortune:
         for rank, factor in self.slow_chips.items():
             if not (math.isfinite(factor) and factor >= 1):
                 raise MisfortuneError(f"slow chips: rank {rank} is slow by {factor:g}; legal: 1 or more.")
-
-    @property
-    def host_s(self) -> float:
-        """Mean delay of a piece by the host [s]."""
-        return self.jitter.host_ps / PICOSECONDS_PER_SECOND
 
     @property
     def certain(self) -> bool:
