@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ..errors import InputError
-from .asking import EXIT_NOTHING_FITS
+from .asking import EXIT_NOTHING_FITS, FLAGS
 
 if TYPE_CHECKING:
     from ..events.misfortune.failures import Failures
@@ -38,6 +38,7 @@ OPTIONS: Final[Mapping[str, tuple[str, bool, str]]] = {
     "p95_within": ("X", False, "End when the p95 is known to that share of it, as 0.01."),
 }
 _OF_FAILURES: Final = ("restart", "checkpoint_steps", "elastic")
+_OF_COMMANDS: Final = ("from_command", "from_command_file", "search")
 _UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PARTS: Final = ("chip", "server", "link")
 _NO_HOST: Final = "constant:0:0s"
@@ -68,11 +69,13 @@ def _simulate(own: Mapping[str, Any], given: dict[str, Any]) -> int:
 
     problems: list[str] = []
     asked = _Asked(own, problems)
-    job, pins, trace, out = (given.pop(key, None) for key in ("job", "pins", "trace", "out"))
+    job, pins, out = (given.pop(key, None) for key in ("job", "pins", "out"))
     as_json = given.pop("as_json", False)
-    if trace is not None:
-        problems.append("--trace: shows one step, misfortune asks for many; legal: one of them.")
-    known = {key: value for key, value in given.items() if value is None or isinstance(value, str)}
+    known = {key: given.pop(key) for key in (*FLAGS, *_OF_COMMANDS) if key in given}
+    for key in sorted(key for key, value in given.items() if value not in (None, (), False)):
+        problems.append(
+            f"--{key.replace('_', '-')}: is about one step, misfortune asks for many; legal: without {_names(own)}."
+        )
     question = None
     try:
         question = question_of(job, known, pins or (), out)
@@ -80,13 +83,13 @@ def _simulate(own: Mapping[str, Any], given: dict[str, Any]) -> int:
         problems += error.problems
     if problems or question is None:
         raise InputError(*dict.fromkeys(problems))
-    from ..one_step import simulate_step
+    from ..one_step import priced_step
     from ..report.misfortune_text import misfortune_mapping, misfortune_text
     from ..report.step_text import nothing_fits_text
     from .command_lines import command_mapping, command_text, settled
     from .printing import as_json_text, deliver
 
-    step = simulate_step(question.query)
+    step = priced_step(question.query)
     said = settled(question)
     if step.spec is None or step.parallelism is None:
         nothing = {"kind": "misfortune", "fits": False, "nearest_fit": step.nearest_fit}
@@ -144,6 +147,10 @@ def _told() -> Callable[[int, int], None]:
     return tell
 
 
+def _names(keys: Iterable[str]) -> str:
+    return ", ".join(f"--{key.replace('_', '-')}" for key in keys)
+
+
 class _Asked:
     """The options read, every problem of theirs one line of ``problems``."""
 
@@ -168,8 +175,7 @@ class _Asked:
         self.links = tuple(self._degraded())
         self._mtbf_s = dict(self._failing())
         if "mtbf" not in own and (lost := [key for key in _OF_FAILURES if key in own]):
-            names = ", ".join(f"--{key.replace('_', '-')}" for key in lost)
-            problems.append(f"{names}: nothing fails; legal: with --mtbf, as in --mtbf chip:50000h.")
+            problems.append(f"{_names(lost)}: nothing fails; legal: with --mtbf, as in --mtbf chip:50000h.")
         elif own.keys() == {"p95_within"}:
             problems.append("--p95-within: there is no misfortune; legal: with --jitter, --straggler or another.")
 

@@ -73,7 +73,7 @@ def test_every_bad_value_is_one_line_and_all_come_at_once():
     result = run(
         *IMAGES, "--jitter", "lognromal:0.05", "--host-jitter", "gamma:1", "--straggler", "2", "--slow-chip", "x:2",
         "--slow-chip", "1:0.5", "--degrade", "dta:2", "--degrade", "data@z:2", "--mtbf", "chp:3h", "--mtbf", "chip:3",
-        "--restart", "3", "--seed", "-1", "--repetitions", "0", "--p95-within", "no", "--trace", "x.json",
+        "--restart", "3", "--seed", "-1", "--repetitions", "0", "--p95-within", "no", "--trace", "x.json", "--explain",
     )  # fmt: skip
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -83,7 +83,7 @@ def test_every_bad_value_is_one_line_and_all_come_at_once():
         "--straggler: '2' has no colon", "--slow-chip: 'x' is no rank", "--slow-chip: '0.5'",
         "--degrade: there is no kind 'dta'. Did you mean 'data'?", "--degrade: 'z' is no stage",
         "--mtbf: there is no part 'chp'", "--mtbf: '3' is no time", "--restart: '3' is no time", "--seed: '-1'",
-        "--repetitions: '0'", "--p95-within: 'no'", "--trace: shows one step",
+        "--repetitions: '0'", "--p95-within: 'no'", "--trace: is about one step", "--explain: is about one step",
     ):  # fmt: skip
         lines = [line for line in said if line.startswith(f"trainyard: {start.partition(':')[0]}")]
         assert any(start.split(": ", 1)[1] in line for line in lines), (start, said)
