@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from .collective_curve import scale_collective
     from .events.modes import run_mode
     from .modes import ModeJob, Spread
+    from .planner import post_training_iteration
 
-__all__ = ["ModeJob", "Spread", "run_mode", "scale_collective"]
+__all__ = ["ModeJob", "Spread", "post_training_iteration", "run_mode", "scale_collective"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,4 +26,8 @@ def __getattr__(name: str) -> Any:
         from . import modes
 
         return getattr(modes, name)
+    if name == "post_training_iteration":
+        from .planner import post_training_iteration
+
+        return post_training_iteration
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,7 @@ import click
 
 from .commands.asking import CATALOG
 from .commands.catalog import catalog
+from .commands.modes import modes
 from .commands.plan import plan
 from .commands.printing import complain, one_line, our_fault
 from .commands.roofline import roofline
@@ -62,5 +63,5 @@ def cli() -> None:
     """Predict what training a neural network at scale takes: step time, memory, money, energy."""
 
 
-for command in (plan, simulate, scale, roofline, catalog, validate):
+for command in (plan, simulate, modes, scale, roofline, catalog, validate):
     cli.add_command(command)

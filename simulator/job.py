@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workloads import catalog as models
+from workloads.generation import at_length
 from workloads.workload import Workload
 
 from .cluster import ClusterError, SystemEntry, system
@@ -33,10 +34,17 @@ class Job:
 
 
 def workload_of(query: PlanQuery) -> Workload:
-    """The network of a question: the user's own, or the catalogue's with the size of sample that was asked."""
-    return query.workload or models.model(
+    """The network of a question: the user's own, or the catalogue's with the size of sample that was asked.
+
+    Where sequences are generated and nothing else is said they are trained on at their mean length.
+    """
+    own = query.workload or models.model(
         query.model, seq_len=query.seq_len or None, image_size=query.image_size or None
     )
+    asked = query.post_training
+    if asked is None or query.seq_len or not asked.prompt_tokens:
+        return own
+    return at_length(own, asked.trained_tokens)
 
 
 def resolve(query: PlanQuery) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .iteration import Iteration, ValidationCost
 from .parallelism import Parallelism
 from .stepspec import StepTime
 
@@ -53,7 +54,7 @@ class MemoryUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a given amount of data takes at a step time."""
+    """What a given amount of data takes at a step time; its ``time_s`` counts validation where that was asked."""
 
     samples: float
     tokens: float
@@ -157,7 +158,11 @@ class KnownError:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanReport:
-    """The whole answer to one plan query."""
+    """The whole answer to one plan query.
+
+    ``post_training`` is what was asked beside the steps; where one of its phases fits no chips it is None and
+    ``post_training_refused`` says which.
+    """
 
     question: Mapping[str, object]
     model: str
@@ -190,3 +195,6 @@ class PlanReport:
     scaling: tuple[Mapping[str, float], ...] = field(default=())
     roofline: tuple[Mapping[str, object], ...] = field(default=())
     nearest_fit: str = ""
+    validation: ValidationCost | None = None
+    post_training: Iteration | None = None
+    post_training_refused: str = ""

@@ -5,23 +5,28 @@ Every step is a public function with values in and a value out, so that a notebo
     job = resolve(query)            what is trained on what, with which software
     found = search(job, constants)  every legal strategy, what it needs, how long it takes
     report = plan(query)            the whole answer
+    post_training_iteration(...)    generation and training in turns
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Final
 
 from .asynchronous_updates import asynchronous_updates
 from .calibration_data import Record, load
 from .constants import Constants
 from .explain import assumptions, binds, known_error, nearest_fit, warnings
+from .forward_pass import forward_run
+from .generation import GenerationError
+from .iteration import Iteration, ValidationCost
 from .job import Job, resolve
 from .outcome import ChipPrice, energy, latest_price
 from .parallelism import Parallelism
 from .plan_report import KnownError, Outcome, PlanReport, RankedPlan
-from .query import PlanQuery
+from .post_training import Learner, longest_part, post_train
+from .query import PlanQuery, query_from_mapping
 from .ranking import Search, search
 from .search import too_big
 from .sources import sources
@@ -29,7 +34,7 @@ from .stepspec import StepTime
 from .utilisation import CONVENTION, utilisation
 from .what_if import gains, scaling
 
-__all__ = ["Job", "Search", "plan", "resolve", "search"]
+__all__ = ["Job", "Search", "plan", "post_training_iteration", "resolve", "search"]
 
 #: Passes of all stages that the event engine may be asked to run for one report (about a second's worth).
 MOST_EVENT_TASKS: Final = 60_000
@@ -68,7 +73,8 @@ def plan(
     found = search(job, constants)
     known = known_error(job, record)
     price = latest_price(job.context.cluster.chip.id, job.context.cluster.server)
-    ranked = tuple(_ranked(job, found, constants, known, price))
+    ranked = tuple(_ranked(job, found, known, price, constants))
+    iteration, refused = _post_training(job, ranked, constants)
     chip, word = job.context.cluster.chip, job.context.recipe.matmul
     doubled = tuple(gains(job, found, constants)) if ranked else ()
     return PlanReport(
@@ -108,11 +114,66 @@ def plan(
         scaling=tuple(scaling(job, constants)) if with_scaling else (),
         roofline=_roofline(job, ranked[0].parallelism, constants) if with_roofline and ranked else (),
         nearest_fit="" if ranked else nearest_fit(found),
+        validation=_validation(job, ranked[0].parallelism, ranked[0].step, constants) if ranked else None,
+        post_training=iteration,
+        post_training_refused=refused,
     )
 
 
+def post_training_iteration(
+    job: Mapping[str, object], post_training: Mapping[str, object], strategy: Mapping[str, object] | None = None
+) -> Iteration:
+    """One iteration of post-training, its three tables as in a job file::
+
+        post_training_iteration(
+            {"model": "Llama-3.1-8B", "system": "eos", "chips": 32, "global_batch": 256},
+            {"algorithm": "grpo", "prompts": 256, "samples_per_prompt": 8, "prompt_tokens": 512, "new_tokens": 1024},
+        )
+
+    Raises
+    ------
+    QueryError
+        With every problem of the tables.
+    GenerationError
+        Where nothing fits, with the nearest.
+    """
+    tables = {"job": job, "post_training": post_training, "strategy": strategy or {}}
+    report = plan(query_from_mapping(tables, where="post_training_iteration"))
+    if report.post_training is None:
+        raise GenerationError(report.post_training_refused or report.nearest_fit or "no strategy trains the actor.")
+    return report.post_training
+
+
+def _validation(job: Job, strategy: Parallelism, step: StepTime, constants: Constants) -> ValidationCost | None:
+    """What the validation that was asked costs with a strategy."""
+    asked = job.query.validation
+    if asked is None:
+        return None
+    run = forward_run(job.workload, job.context, constants, strategy, asked.samples)
+    return ValidationCost(
+        every_steps=asked.every_steps,
+        samples=asked.samples,
+        time_s=run.time_s,
+        step_s=step.total_s,
+        binds=longest_part(run.step),
+        passes=job.amount.steps // asked.every_steps if job.amount else 0,
+    )
+
+
+def _post_training(job: Job, ranked: tuple[RankedPlan, ...], constants: Constants) -> tuple[Iteration | None, str]:
+    """The iteration that was asked, and what keeps it from fitting."""
+    if job.query.post_training is None or not ranked:
+        return None, ""
+    best = ranked[0]
+    actor = Learner(parallelism=best.parallelism, step=best.step, memory=best.memory)
+    try:
+        return post_train(job, actor, constants), ""
+    except GenerationError as error:
+        return None, str(error)
+
+
 def _ranked(
-    job: Job, found: Search, constants: Constants, known: KnownError | None, price: ChipPrice
+    job: Job, found: Search, known: KnownError | None, price: ChipPrice, constants: Constants
 ) -> Iterator[RankedPlan]:
     checks = _checked_by_events(found, job.query.top)
     for place in range(min(job.query.top, len(found.order))):
@@ -142,7 +203,7 @@ def _ranked(
             hfu=shares.hfu,
             low_s=step.total_s * record.low_factor if record else None,
             high_s=step.total_s * record.high_factor if record else None,
-            outcome=_outcome(job, step, price),
+            outcome=_outcome(job, step, price, _validation(job, strategy, step, constants)),
             checked_by_events_s=checks[place],
             asynchronous=apart,
         )
@@ -165,11 +226,11 @@ def _checked_by_events(found: Search, top: int) -> list[float | None]:
     return checks
 
 
-def _outcome(job: Job, step: StepTime, price: ChipPrice) -> Outcome | None:
+def _outcome(job: Job, step: StepTime, price: ChipPrice, validation: ValidationCost | None = None) -> Outcome | None:
     if job.amount is None:
         return None
     cluster = job.context.cluster
-    time_s = job.amount.steps * step.total_s
+    time_s = job.amount.steps * step.total_s + (validation.total_s if validation else 0.0)
     chip_hours = time_s * job.chips / 3600.0
     use = energy(
         chip=cluster.chip,
@@ -198,7 +259,7 @@ def _question(query: PlanQuery) -> Mapping[str, object]:
     for f in fields(query):
         value = getattr(query, f.name)
         if f.name not in ("fixed", "workload") and value:
-            asked[f.name] = value
+            asked[f.name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     asked.update(dict(query.fixed))
     return asked
 

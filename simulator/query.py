@@ -18,6 +18,7 @@ from workloads.workload import Workload
 
 from .errors import InputError
 from .parallelism import COLUMNS
+from .phase_query import OTHER_NAMES, POST_TRAINING, VALIDATION, PostTraining, Spec, Validation, missing, phases_of
 
 #: How a key is called in messages: "job.toml:4: job.chips", "--chips".
 Place = Callable[[KeyPath], str]
@@ -34,7 +35,7 @@ class PlanQuery:
     ``chips`` 0 means the whole system. Of ``tokens``, ``samples`` and ``epochs`` at most one is given;
     ``dataset_samples`` goes with ``epochs``. ``workload`` is a network of the user's own, in place of the catalogue's
     ``model``. ``fixed`` pins parts of the strategy (the keys of
-    `Parallelism`); empty searches all.
+    `Parallelism`); empty searches all. ``validation`` and ``post_training`` ask for phases beside the steps.
     """
 
     model: str
@@ -53,6 +54,8 @@ class PlanQuery:
     top: int = 5
     fixed: tuple[tuple[str, int | str | bool], ...] = ()
     workload: Workload | None = None
+    validation: Validation | None = None
+    post_training: PostTraining | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,17 @@ STRATEGY: Final[Mapping[str, _Field]] = {
     for name, words in COLUMNS.items()
 }
 
-TABLES: Final[Mapping[str, Mapping[str, _Field]]] = {"job": JOB, "strategy": STRATEGY}
+
+def _fields(specs: Mapping[str, Spec]) -> dict[str, _Field]:
+    return {
+        name: _Field(kind=kind, most=most, least=least, words=words)
+        for name, (kind, most, least, words) in specs.items()
+    }
+
+
+TABLES: Final[Mapping[str, Mapping[str, _Field]]] = {
+    "job": JOB, "strategy": STRATEGY, "validation": _fields(VALIDATION), "post_training": _fields(POST_TRAINING),
+}  # fmt: skip
 REQUIRED: Final = ("model", "system", "global_batch")
 
 #: What other tools call our keys; only used to say what was probably meant.
@@ -167,7 +180,7 @@ def query_from_mapping(mapping: Mapping[str, Any], *, where: str | Place) -> Pla
 
     place = where if callable(where) else lambda key: f"{where}: {dotted(key)}"
     problems = [_unknown_table(key, mapping[key], place) for key in mapping if key not in TABLES]
-    values: dict[str, dict[str, Any]] = {"job": {}, "strategy": {}}
+    values: dict[str, dict[str, Any]] = {table: {} for table in TABLES}
     own: Workload | None = None
     for table, fields in TABLES.items():
         given = mapping.get(table, {})
@@ -191,13 +204,16 @@ def query_from_mapping(mapping: Mapping[str, Any], *, where: str | Place) -> Pla
         problems += [
             f"{place(('job', key))}: is missing; legal: {JOB[key].legal}." for key in REQUIRED if key not in given_job
         ]
+    problems += missing(values, mapping, place, lambda table, key: TABLES[table][key].legal)
     malformed = isinstance(given_job, Mapping) and "chips" in given_job and "chips" not in values["job"]
-    problems += check(values["job"], {} if malformed else values["strategy"], place, workload=own)
+    phases = {table: values[table] for table in ("validation", "post_training")}
+    checked: dict[str, Any] = {} if malformed else values["strategy"]
+    problems += check(values["job"], checked, place, workload=own, phases=phases)
     if problems:
         raise QueryError(*problems)
     job = values["job"]
     fixed = tuple((key, values["strategy"][key]) for key in STRATEGY if key in values["strategy"])
-    return PlanQuery(**{"chips": 0, **job}, fixed=fixed, workload=own)
+    return PlanQuery(**{"chips": 0, **job}, fixed=fixed, workload=own, **phases_of(values))
 
 
 def read_query(path: str | Path) -> PlanQuery:
@@ -242,6 +258,7 @@ def _unknown_key(table: str, key: str, place: Place) -> str:
     known = TABLES[table]
     plain = key.lower().replace("-", "_")
     meant = plain if plain in known else _OTHER_NAMES.get(plain, "")
+    meant = OTHER_NAMES[plain] if OTHER_NAMES.get(plain) in known else meant
     if meant in known:
         hint = f" Did you mean '{meant}'?"
     elif meant:

@@ -21,6 +21,7 @@ from workloads.workload import Workload
 
 from .cluster import Cluster, UnknownSystemError, system
 from .legality import Premise, divisors, problems_of_pins
+from .phase_query import check_phases
 from .query import JOB, STRATEGY, Place, QueryError, read_value, shown
 from .stack import StackError, stack
 
@@ -28,7 +29,14 @@ from .stack import StackError, stack
 _MOST_CONTEXT: Final = 8
 
 
-def check(job: dict[str, Any], pins: dict[str, Any], place: Place, *, workload: Workload | None = None) -> list[str]:
+def check(
+    job: dict[str, Any],
+    pins: dict[str, Any],
+    place: Place,
+    *,
+    workload: Workload | None = None,
+    phases: Mapping[str, dict[str, Any]] | None = None,
+) -> list[str]:
     """Every problem of well-formed values; names in `job` are replaced by the catalogue's own.
 
     ``workload`` is a network of the user's own, laid out already.
@@ -44,6 +52,7 @@ def check(job: dict[str, Any], pins: dict[str, Any], place: Place, *, workload: 
     if workload and cluster and "cp" not in pins:
         problems += _batch(job, workload, cluster, place)
     problems += _pins(job, pins, workload, cluster, place)
+    problems += check_phases(phases or {}, job, workload, cluster, place)
     return problems
 
 

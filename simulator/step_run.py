@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .events import Surroundings, Timeline, simulate
+from .events import Timeline, simulate
 from .events.watch import WatchedTimeline, passes_of_step
 from .one_step import SimulatedStep
 
@@ -32,7 +32,6 @@ def run_step(
     every_block: bool = False,
     most_slices: int | None = None,
     told: Callable[[int], None] | None = None,
-    around: Surroundings | None = None,
 ) -> RanStep:
     """Simulate a priced step, recorded as a `Timeline` says where `traced`; `told` hears how many passes are done.
 
@@ -55,7 +54,7 @@ def run_step(
         timeline = WatchedTimeline(told, every_block=every_block, most=most, each=each)
     kept = timeline if traced else None
     try:
-        events = simulate(step.spec, around, timeline=timeline)
+        events = simulate(step.spec, step.around, timeline=timeline)
     except KeyboardInterrupt:
         watched = timeline if isinstance(timeline, WatchedTimeline) else None
         return RanStep(

@@ -22,6 +22,8 @@ PICOSECONDS_PER_SECOND: Final = 10**12
 #: backward pass. "sharded": parameters are gathered before each block in every pass and gradients are
 #: reduce-scattered after each block in every backward pass (ZeRO-3, FSDP).
 GRADIENT_MODES: Final = ("none", "after", "backward", "sharded")
+#: Those of a step without a backward pass.
+FORWARD_MODES: Final = ("none", "sharded")
 
 #: Pipeline schedules, by the words of `simulator.schedules`; arrays hold their places in this list.
 SCHEDULES: Final = (
@@ -43,6 +45,11 @@ def _require_non_negative(owner: str, fields: Iterable[tuple[str, int]]) -> None
 BLOCK_DURATIONS: Final = (
     "forward_ps", "backward_ps", "forward_tensor_ps", "backward_tensor_ps", "gather_ps", "reduce_ps", "weight_ps",
 )  # fmt: skip
+
+
+#: Those that only learning has, of a block and of a stage.
+LEARNING_DURATIONS: Final = ("backward_ps", "backward_tensor_ps", "reduce_ps", "weight_ps")
+STAGE_DURATIONS: Final = ("reduce_after_ps", "optimizer_ps", "update_gather_ps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +101,7 @@ class StageSpec:
     def __post_init__(self) -> None:
         if not self.chunks:
             raise StepSpecError(f"StageSpec {self.name!r} has no chunks; at least one.")
-        durations = ("reduce_after_ps", "optimizer_ps", "update_gather_ps")
-        _require_non_negative(f"StageSpec {self.name!r}", ((n, getattr(self, n)) for n in durations))
+        _require_non_negative(f"StageSpec {self.name!r}", ((n, getattr(self, n)) for n in STAGE_DURATIONS))
 
     @property
     def blocks(self) -> tuple[BlockSpec, ...]:
@@ -111,6 +117,9 @@ class StepSpec:
     "1f1b" and "interleaved" it holds the sender's compute stream meanwhile (a blocking send, as Megatron-LM's), in
     the others it runs beside the next pass. `fixed_ps` passes once per step whatever the strategy (input, logging,
     loss-scale check), before the first forward pass.
+
+    With ``forward_only`` (validation, reference models) the forward passes run in the schedule's order and nothing
+    else: no backward pass, no gradient, no update, and no duration for any of them.
     """
 
     stages: tuple[StageSpec, ...]
@@ -119,6 +128,7 @@ class StepSpec:
     gradient_mode: str = "none"
     send_ps: int = 0
     fixed_ps: int = 0
+    forward_only: bool = False
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -146,6 +156,23 @@ class StepSpec:
                 f"to be a multiple of the pipeline's stages ({len(self.stages)})."
             )
         _require_non_negative("StepSpec", (("send_ps", self.send_ps), ("fixed_ps", self.fixed_ps)))
+        if self.forward_only:
+            self._check_forward_only()
+
+    def _check_forward_only(self) -> None:
+        if self.gradient_mode not in FORWARD_MODES:
+            raise StepSpecError(
+                f"StepSpec: gradient_mode is {self.gradient_mode!r} without a backward pass; "
+                f"legal: {', '.join(FORWARD_MODES)}."
+            )
+        for stage in self.stages:
+            owners: list[tuple[object, tuple[str, ...]]] = [(block, LEARNING_DURATIONS) for block in stage.blocks]
+            for owner, names in [*owners, (stage, STAGE_DURATIONS)]:
+                for name in names:
+                    if value := getattr(owner, name):
+                        raise StepSpecError(
+                            f"StepSpec: {name} is {value} in {stage.name!r} without a backward pass; 0."
+                        )
 
     def _check_both_ways(self) -> None:
         stages = len(self.stages)

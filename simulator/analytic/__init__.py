@@ -5,8 +5,19 @@ they run over arrays: axes S (strategies), R (roles of stages: first, middle, la
 every rank of a pipeline is followed, P (ranks) and C (chunks of a rank).
 """
 
+from .forward import forward_batch, forward_part, forward_times
 from .layers import split_chunks
 from .steps import StepBatch, StepTimes, batch
 from .times import evaluate, step_times
 
-__all__ = ["StepBatch", "StepTimes", "batch", "evaluate", "split_chunks", "step_times"]
+__all__ = [
+    "StepBatch",
+    "StepTimes",
+    "batch",
+    "evaluate",
+    "forward_batch",
+    "forward_part",
+    "forward_times",
+    "split_chunks",
+    "step_times",
+]

@@ -16,8 +16,12 @@ def sharded_ps(steps: StepBatch, chosen: Ints) -> Ints:
     """All passes of strategies whose parameters are gathered block by block; (chosen,) [ps].
 
     The recurrence of `composition.sharded.sharded_passes_ps`, over arrays. GPipe runs all forward passes first, the
-    others forward and backward in turn.
+    others forward and backward in turn; where nothing learns there are forward passes only.
     """
+    if steps.forward_only:
+        visits = _ShardedVisits(steps, chosen)
+        visits.follow((True,))
+        return visits.done
     gpipe = steps.lowered.schedule[chosen] == SCHEDULES.index("gpipe")
     result = np.zeros(len(chosen), np.int64)
     for members, turns in ((~gpipe, ((True, False),)), (gpipe, ((True,), (False,)))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ class StepBatch:
     """Priced strategies in whole picoseconds: what many `StepSpec` hold, as columns.
 
     Strategies in the mapping ``lowered.stage_layers`` (strategy -> blocks of every stage, (p, G), or with chunks
-    (p, v, G)) have their stages given one by one; the others by the three roles.
+    (p, v, G)) have their stages given one by one; the others by the three roles. With ``forward_only`` nothing learns
+    (`simulator.analytic.forward`).
     """
 
     lowered: Lowered
@@ -48,6 +50,7 @@ class StepBatch:
     reduce_after_ps: Ints  # (S, R)
     optimizer_ps: Ints
     update_gather_ps: Ints
+    forward_only: bool = False
 
     def spec(self, index: int) -> StepSpec:
         """One strategy as a `StepSpec`, for the event engine and for reading."""
@@ -75,7 +78,7 @@ class StepBatch:
         return StepSpec(
             stages=stages, micro_batches=int(low.micro_batches[index]),
             schedule=SCHEDULES[low.schedule[index]], gradient_mode=GRADIENT_MODES[low.gradient_mode[index]],
-            send_ps=int(self.send_ps[index]), fixed_ps=int(self.fixed_ps[index]),
+            send_ps=int(self.send_ps[index]), fixed_ps=int(self.fixed_ps[index]), forward_only=self.forward_only,
         )  # fmt: skip
 
     def _block(self, index: int, block: int, repeat: int) -> BlockSpec:
@@ -120,7 +123,7 @@ def batch(
         "forward", "backward", "forward_tensor", "backward_tensor", "gather", "reduce", "send", "fixed",
         "reduce_after", "optimizer", "update_gather",
     )  # fmt: skip
-    columns = {f"{name}_ps": ticks(getattr(d, f"{name}_s")) for name in names}
+    columns: dict[str, Any] = {f"{name}_ps": ticks(getattr(d, f"{name}_s")) for name in names}
     weight_s: Floats | None = getattr(d, "weight_s", None)
     # Of the two products of a backward pass one is for weights.
     weight_ps = columns["backward_ps"] // 2 if weight_s is None else ticks(weight_s)

@@ -8,12 +8,14 @@ import click
 
 from .asking import EXIT_NOTHING_FITS, JSON, OUT, asks
 from .command_lines import command_mapping, command_text, settled
+from .phases import phase_options
 from .printing import as_json_text, colours, deliver, note
 from .question import question_of
 
 
 @click.command()
 @asks(commands=True)
+@phase_options
 @JSON
 @click.option("--html", metavar="FILE", help="Write a page with figures too.")
 @OUT
@@ -22,6 +24,7 @@ def plan(
 ) -> int:
     """Find the best strategies for a job: how long, how much memory, what it costs, what binds.
 
+    With --validation-every or --post-training: also what forward passes, or generating and training in turns, take.
     With --from-command: how long the strategy of a training command takes, after a table of what it gives, what is
     assumed, what is not followed. --search frees the strategy; other flags and --set replace what the command says.
     """
@@ -46,4 +49,4 @@ def plan(
         write_atomically(html, plan_html(report))
         note(f"wrote {html}")
     deliver(text, out)
-    return 0 if report.ranked else EXIT_NOTHING_FITS
+    return 0 if report.ranked and not report.post_training_refused else EXIT_NOTHING_FITS

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .asking import output_problems
+from .phases import PHASE_FLAGS
 
 if TYPE_CHECKING:
     from hwmodels.datafile import KeyPath
@@ -108,7 +109,8 @@ def merged(
             tables["job"].pop(key, None)
     for key, value in flags.items():
         if value is not None and key not in ("from_command", "from_command_file", "search"):
-            override("job", key, value, f"--{key.replace('_', '-')}")
+            table, inner, *_ = PHASE_FLAGS.get(key, ("job", key))
+            override(table, inner, value, f"--{key.replace('_', '-')}")
     for pin in pins:
         key, sign, value = pin.partition("=")
         key = key.strip().replace("-", "_")
@@ -124,6 +126,8 @@ def merged(
             return names[key]
         if file_place is not None and not (command is not None and key == ("job", "system")):
             return str(file_place(key))
+        if flag := next((f for f, (table, inner, *_) in PHASE_FLAGS.items() if (table, inner) == key), ""):
+            return f"--{flag.replace('_', '-')}"
         return f"--{str(key[-1]).replace('_', '-')}" if key[0] == "job" and len(key) > 1 else dotted(key)
 
     return tables, place, problems

@@ -3,44 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from .asking import EXIT_NOTHING_FITS, JSON, OUT, asks
 from .command_lines import command_mapping, command_text, settled
-from .mode_options import mode_options, request_of, simulated_mode, taken
+from .misfortune import misfortunes
 from .printing import as_json_text, deliver, note
 from .question import question_of
+from .run_options import runs_steps
 from .simulate_outputs import Wanted, output_options, run_watched, width, write_outputs
+
+if TYPE_CHECKING:
+    from ..run_beside import RunOptions
 
 EXIT_INTERRUPTED: Final = 130
 
 
 @click.command()
+@misfortunes
 @asks("top", "tokens", "samples", "epochs", "dataset_samples", commands=True)
 @output_options
-@mode_options
+@runs_steps
+@click.option("--alone", is_flag=True, help="Nothing is shared: all work takes the time that the closed form gives it.")
+@click.option("--unfold", is_flag=True, help="Follow every rank, not one for all that are alike (slow, the same time).")
 @JSON
 @OUT
-def simulate(job: str | None, pins: Sequence[str], as_json: bool, out: str | None, **flags: Any) -> int:
+def simulate(
+    job: str | None,
+    pins: Sequence[str],
+    run: RunOptions | None,
+    alone: bool,
+    unfold: bool,
+    as_json: bool,
+    out: str | None,
+    **flags: Any,
+) -> int:
     """Run one step event by event, beside the closed form.
 
-    The strategy is what the job pins; what it leaves open is the best found. With --mode: the job's replicas step after
-    step, waiting for each other or not, with throughput and how stale gradients are.
+    The strategy is what the job pins; what it leaves open is the best found.
     """
-    of_mode = taken(flags)
     wanted = Wanted.of(flags)
-    asked = request_of(of_mode, step_options=wanted.given) if of_mode else None
-    question = question_of(job, flags, pins if asked is None else [*pins, "updates=asynchronous"], *wanted.files, out)
-    if asked is not None:
-        told, code = simulated_mode(question.query, asked, as_json=as_json)
-        deliver(as_json_text(told), out)
-        return code
+    question = question_of(job, flags, pins, *wanted.files, out)
     from ..one_step import priced_step
     from ..report.step_text import nothing_fits_text
 
-    step = priced_step(question.query)
+    step = priced_step(question.query, contention=not alone, unfold=unfold)
     said = settled(question)
 
     def give(text: str, values: dict[str, Any]) -> None:
@@ -52,6 +61,7 @@ def simulate(job: str | None, pins: Sequence[str], as_json: bool, out: str | Non
     if step.spec is None:
         give(nothing_fits_text(step), {"kind": "simulate", "fits": False, "nearest_fit": step.nearest_fit})
         return EXIT_NOTHING_FITS
+    from ..report.run_text import run_mapping, run_text
     from ..report.step_text import step_mapping, step_text, stopped_mapping, stopped_text
 
     ran = run_watched(step, wanted)
@@ -60,7 +70,8 @@ def simulate(job: str | None, pins: Sequence[str], as_json: bool, out: str | Non
         give(stopped_text(ran), stopped_mapping(ran))
         note("interrupted; what ran until then is valid.")
         return EXIT_INTERRUPTED
-    text, values = step_text(ran.step), step_mapping(ran.step)
+    text = step_text(ran.step) + run_text(ran.step, question.query, run)
+    values = {**step_mapping(ran.step), **run_mapping(ran.step, question.query, run)}
     if wanted.timeline and ran.step.timeline is not None:
         from ..report.timeline import drawn_text
 
@@ -72,7 +83,7 @@ def simulate(job: str | None, pins: Sequence[str], as_json: bool, out: str | Non
         from ..step_explanation import explain_step
 
         try:
-            found = explain_step(step.spec)
+            found = explain_step(step.spec, step.around)
         except KeyboardInterrupt:
             note("interrupted while explaining; the step itself is done.")
             code = EXIT_INTERRUPTED

@@ -88,12 +88,6 @@ class Wanted:
         return cls(**mine)
 
     @property
-    def given(self) -> tuple[str, ...]:
-        """Options that were given, by their names."""
-        names = ("trace", "trace_roles", "chakra", "explain", "timeline")
-        return tuple(name.replace("_", "-") for name in names if getattr(self, name))
-
-    @property
     def files(self) -> tuple[str | None, ...]:
         """Places that must be writable."""
         folder = self.trace_roles
@@ -175,7 +169,9 @@ def _write_traces(step: SimulatedStep, wanted: Wanted) -> None:
     memory: dict[int, RoleMemory] = {}
     device: dict[str, str | int] | None = None
     if step.workload is not None and step.context is not None and step.parallelism is not None:
-        memory = role_memory(step.workload, step.context, step.parallelism, spec)
+        by_stage = role_memory(step.workload, step.context, step.parallelism, spec)
+        stages = _stages_of(step)
+        memory = {role: by_stage[stage] for role, stage in enumerate(stages) if stage in by_stage}
         chip = step.context.cluster.chip
         device = {"name": str(chip.id), "totalGlobalMem": round(chip.memory_byte)}
     metadata: dict[str, str | int | float] = {"job": step.job, "strategy": step.strategy}
@@ -188,9 +184,9 @@ def _write_traces(step: SimulatedStep, wanted: Wanted) -> None:
     place = wanted.trace or wanted.trace_roles or ""
     try:
         if wanted.trace:
+            sent = messages(timeline, spec, step.around.roles if step.around else None)
             write_chrome_trace(
-                timeline, wanted.trace, metadata=metadata, messages=messages(timeline, spec), memory=memory,
-                device=device,
+                timeline, wanted.trace, metadata=metadata, messages=sent, memory=memory, device=device
             )  # fmt: skip
             note(f"wrote {wanted.trace}; open it in Perfetto")
         if wanted.trace_roles:
@@ -205,6 +201,14 @@ def _write_traces(step: SimulatedStep, wanted: Wanted) -> None:
             f"the trace holds the first {len(timeline.slices):,} of {whole:,} slices, up to "
             f"{timeline.end_ps / 1e12:.6f} s; --trace-events N keeps more."
         )
+
+
+def _stages_of(step: SimulatedStep) -> list[int]:
+    """The pipeline rank of every role that was followed."""
+    assert step.spec is not None
+    if step.around is None or step.around.roles is None:
+        return list(range(len(step.spec.stages)))
+    return [role.stage for role in step.around.roles.roles]
 
 
 def width() -> int:

@@ -66,6 +66,9 @@ def bound(spec: StepSpec) -> StepTime:
     pipeline = Pipeline(spec)
     if spec.gradient_mode == "sharded":
         return _together(pipeline, [pipeline.compute_ps(0) + pipeline.tensor_ps(0)], sharded_passes_ps(spec))
+    if spec.forward_only:
+        done = [times.done for times in rank_times(pipeline)]
+        return _together(pipeline, done, max(done))
     if in_closed_form(spec):
         done = last_passes_done_ps(spec)
         return _together(pipeline, done, max(end + exposed_ps(pipeline, i) for i, end in enumerate(done)))

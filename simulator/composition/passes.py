@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from simulator.schedules import SCHEDULES, Traits
+from simulator.schedules import SCHEDULES, Traits, forward_order
 from simulator.schedules.route import Neighbours, Stop, blocks_at, neighbours, stop_chunks
 from simulator.schedules.task import Kind, Task
 from simulator.stepspec import BlockSpec, StageSpec, StepSpec
@@ -78,6 +78,9 @@ class Pipeline:
 
     def order(self, rank: int, micro_batches: int) -> Iterator[Task]:
         """The tasks of a rank."""
+        if self.spec.forward_only:
+            shape = (len(self.spec.stages), micro_batches, self.spec.virtual_stages)
+            return forward_order(self.spec.schedule, rank, *shape)
         entry = SCHEDULES[self.spec.schedule]
         return entry.order(rank, len(self.spec.stages), micro_batches, self.spec.virtual_stages)
 
@@ -96,7 +99,11 @@ class Pipeline:
         if not self.traits.sends_hold:
             return 0
         stops = self.stops
-        ends = (end for c in self.chunks for end in stops[Stop(rank, c)][:2])
+        # Forward passes send on what is behind them, backward passes to what is before.
+        around = [stops[Stop(rank, c)] for c in self.chunks]
+        ends = [one.behind for one in around]
+        if not self.spec.forward_only:
+            ends += [one.before for one in around]
         return self.micro_batches * self.spec.send_ps * sum(end is not None and end.rank != rank for end in ends)
 
     def update_ps(self, rank: int) -> int:

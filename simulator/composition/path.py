@@ -37,7 +37,7 @@ class RanTask(NamedTuple):
 def rank_times(pipeline: Pipeline) -> list[RankTimes]:
     """When every rank begins and ends; see `ran_tasks`."""
     stages = len(pipeline.spec.stages)
-    early = settled(pipeline.spec.schedule, stages)
+    early = 0 if pipeline.spec.forward_only else settled(pipeline.spec.schedule, stages)
     begun, done = [-1] * stages, [0] * stages
     for rank, task, begin_ps, _, free_ps in ran_tasks(pipeline):
         done[rank] = free_ps
@@ -62,7 +62,8 @@ def ran_tasks(pipeline: Pipeline) -> Iterator[RanTask]:
     """
     spec, stops = pipeline.spec, pipeline.stops
     stages = len(spec.stages)
-    orders = [pipeline.order(i, settled(spec.schedule, stages) + spec.micro_batches) for i in range(stages)]
+    early = 0 if spec.forward_only else settled(spec.schedule, stages)
+    orders = [pipeline.order(i, early + spec.micro_batches) for i in range(stages)]
     upcoming = [next(order, None) for order in orders]
     clock = [0] * stages
     link_free = [[0] * stages for _ in range(stages)]

@@ -54,6 +54,8 @@ def sharded_passes_ps(spec: StepSpec) -> int:
 def _sharded_visits(spec: StepSpec) -> Iterator[tuple[BlockSpec, bool]]:
     chunks = spec.stages[0].chunks
     for task in order_alone(spec.schedule, spec.micro_batches, spec.virtual_stages):
+        if spec.forward_only and task.kind != "forward":
+            continue
         if task.kind == "forward":
             for block in chunks[task.chunk]:
                 yield from ((block, True) for _ in range(block.repeat))

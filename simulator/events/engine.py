@@ -37,6 +37,8 @@ def simulate(spec: StepSpec, around: Surroundings | None = None, *, timeline: Ti
     Where each micro-batch updates the weights, a rank does so after every backward pass. The pipeline is run full
     first; the step is counted on the rank busy longest, from the end of a backward pass to that of the `m`-th after it.
 
+    With `forward_only` a rank's run ends with its last forward pass, the step with the last one of all.
+
     Memory grows neither with micro-batches nor with blocks, only with roles, unless a `timeline` records them.
 
     ``around`` says who is there and what is unlike about some, what work shares and how chance delays it; without it
@@ -66,7 +68,7 @@ def simulate(spec: StepSpec, around: Surroundings | None = None, *, timeline: Ti
     if not all(rank.finished for rank in ranks):
         raise RuntimeError(f"The {spec.schedule} schedule deadlocked; this is our mistake, not the input's.")
     update = SCHEDULES[spec.schedule].TRAITS.update
-    if update == "together" or spec.gradient_mode == "sharded":
+    if update == "together" or spec.gradient_mode == "sharded" or spec.forward_only:
         return _together(spec, ranks, world)
     return _by_rank(spec, ranks) if update == "by_rank" else _each_micro_batch(spec, ranks)
 

@@ -9,7 +9,7 @@ from simpy import Event
 from simulator.events.passes import Pass, compute_of, pass_name, pass_of, tensor_of
 from simulator.events.streams import Exchange, Stream
 from simulator.events.world import World, scaled
-from simulator.schedules import SCHEDULES, Task, order_alone, settled
+from simulator.schedules import SCHEDULES, Task, forward_order, order_alone, settled
 from simulator.schedules.route import Stop, blocks_at, stop_chunks
 from simulator.schedules.task import KINDS, Kind
 from simulator.stepspec import BlockSpec
@@ -74,7 +74,9 @@ class Rank:
         together = self._traits.update == "together" or spec.gradient_mode == "sharded"
         yield from self._sharded_passes() if spec.gradient_mode == "sharded" else self._passes()
         self.passes_done_ps = int(env.now)
-        if together or self._traits.update == "by_rank":
+        if spec.forward_only:
+            yield world.gradients_done.arrive(self._cause)
+        elif together or self._traits.update == "by_rank":
             yield from self._exchange_what_is_left()
             if together:
                 yield world.gradients_done.arrive(self._cause)
@@ -105,13 +107,15 @@ class Rank:
         self._show("data", "gather updated parameters", "optimizer", start_ps)
 
     def _tasks(self, micro_batches: int) -> Iterator[Task]:
-        spec = self._spec
-        return SCHEDULES[spec.schedule].order(self._role.stage, len(spec.stages), micro_batches, spec.virtual_stages)
+        spec, stages = self._spec, len(self._spec.stages)
+        if spec.forward_only:
+            return forward_order(spec.schedule, self._role.stage, stages, micro_batches, spec.virtual_stages)
+        return SCHEDULES[spec.schedule].order(self._role.stage, stages, micro_batches, spec.virtual_stages)
 
     def _passes(self) -> Process:
         env = self._env
-        each = self._traits.update == "each_micro_batch"
-        early = settled(self._spec.schedule, len(self._spec.stages))
+        each = self._traits.update == "each_micro_batch" and not self._spec.forward_only
+        early = settled(self._spec.schedule, len(self._spec.stages)) if each else 0
         # Only in its last pass does anything happen inside a pass; the others are one wait each.
         releases = self._spec.gradient_mode == "backward"
         tasks = self._tasks(early + self._spec.micro_batches)
@@ -257,6 +261,8 @@ class Rank:
     def _sharded_visits(self) -> Iterator[tuple[Task, BlockSpec]]:
         spec = self._spec
         for task in order_alone(spec.schedule, spec.micro_batches, spec.virtual_stages):
+            if spec.forward_only and task.kind != "forward":
+                continue
             for block in self._passes_of[task.kind, task.chunk].visits():
                 yield task, block
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .checkpoints import BlockInputs, Storage, block_inputs, even_storage, recursive_storage, storage_against_depth
 from .columns import MOMENTS, MemoryColumns, StageMemory
+from .forward import forward_memory
 from .in_flight import activations_in_flight
 from .largest import largest_micro_batch
 from .peak import GATHERED_BLOCKS, memory_byte, stage_memory
@@ -18,6 +19,7 @@ __all__ = [
     "activations_in_flight",
     "block_inputs",
     "even_storage",
+    "forward_memory",
     "largest_micro_batch",
     "memory_byte",
     "recursive_storage",

@@ -9,6 +9,14 @@ from typing import Final
 from ..plan_report import PlanReport
 from .figures import Figure, figures
 from .page import CLOSING, figure_place, heading, listing, page, pairs, table
+from .phases_text import (
+    PHASE_HEADER,
+    how_texts,
+    iteration_answer,
+    measured_text,
+    phase_rows,
+    validation_rows,
+)
 from .quantities import capacity, digits, many, percent, seconds
 from .text import (
     answer,
@@ -90,6 +98,7 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
         ]
         yield "<p>What twice as much of one thing would do:</p>"
         yield table(["with", "step", "faster", "best strategy then"], rows, left=(0, 3))
+    yield from _phases(report)
     yield heading("Memory")
     yield figure_place("memory", drawn, _CAPTIONS["memory"])
     rows = [list(row) for row in memory_rows(best)]
@@ -117,6 +126,21 @@ def _answered(report: PlanReport, drawn: dict[str, Figure]) -> Iterator[str]:
             ("convention", report.mfu_convention),
         ]
     )
+
+
+def _phases(report: PlanReport) -> Iterator[str]:
+    if report.validation is not None:
+        yield heading("Validation")
+        yield pairs(validation_rows(report.validation))
+    if report.post_training_refused:
+        yield heading("Post-training")
+        yield f'<p class="warning">Nothing fits: {escape(report.post_training_refused)}</p>'
+    if report.post_training is not None:
+        found = report.post_training
+        yield heading("Post-training")
+        yield f"<p>{escape(iteration_answer(found))}</p>"
+        yield table(PHASE_HEADER, phase_rows(found), left=(0, 1, 4))
+        yield listing([*how_texts(found), *found.assumed, measured_text(found)])
 
 
 def _basis(report: PlanReport) -> Iterator[str]:

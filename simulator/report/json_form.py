@@ -11,6 +11,7 @@ from typing import Any
 from ..parallelism import Parallelism
 from ..plan_report import PlanReport, RankedPlan
 from ..stepspec import PARTS
+from .phases_text import phase_mapping
 
 SCHEMA = 1
 
@@ -90,6 +91,7 @@ def plan_mapping(report: PlanReport) -> dict[str, Any]:
         "scaling": [{key: _plain(value) for key, value in point.items()} for point in report.scaling],
         "roofline": [{key: _plain(value) for key, value in layer.items()} for layer in report.roofline],
         "sources": [asdict(line) for line in report.sources],
+        **phase_mapping(report),
     }
 
 

@@ -35,6 +35,12 @@ def step_text(step: SimulatedStep) -> str:
     rows.append(["total", seconds(analytic.total_s), "100.0 %", seconds(events.total_s), "100.0 %"])
     lines += table(["part", "closed form", "share", "events", "share"], rows, left=(0,), width=WIDTH)
     lines += ["", f"  events / closed form = {_ratio(analytic, events):.4f}"]
+    if step.bound is not None and step.around is not None and step.around.contention is not None:
+        bound = f"{seconds(step.bound.total_s)} where nothing shares cards, wires and cores"
+        lines += fold(bound, WIDTH, first="  bound      ", rest=" " * 13)
+    if step.around is not None and step.around.roles is not None:
+        roles = step.around.roles
+        lines.append(f"  followed   {len(roles.roles):,} of {roles.grid.ranks:,} ranks, one for all that are alike")
     return "\n".join(lines) + "\n"
 
 
@@ -56,9 +62,13 @@ def step_mapping(step: SimulatedStep) -> dict[str, Any]:
         "calibration": step.calibration,
         "strategy": asdict(step.parallelism) if step.parallelism else None,
         **spec,
+        "bound": _times(step.bound) if step.bound else None,
         "analytic": _times(analytic),
         "events": _times(events),
         "events_over_analytic": _ratio(analytic, events),
+        "contention": step.around is not None and step.around.contention is not None,
+        "roles": len(step.around.roles.roles) if step.around and step.around.roles else None,
+        "ranks": step.around.roles.grid.ranks if step.around and step.around.roles else None,
     }
 
 

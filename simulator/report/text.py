@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..parallelism import Parallelism
 from ..plan_report import AsynchronousUpdates, KnownError, Outcome, PlanReport, RankedPlan, SourceLine
 from ..stepspec import PARTS
+from .phases_text import phase_sections
 from .quantities import apportion, capacity, digits, energy, many, money, percent, scaled, seconds
 from .tables import fold, table
 
@@ -85,6 +86,7 @@ def _answered(report: PlanReport) -> Iterator[tuple[str, Iterable[str]]]:
     found = f"the best {len(report.ranked)} of {report.fitting:,} that fit; {report.searched:,} searched"
     yield f"STRATEGIES ({found})", ranking(report)
     yield "WHERE A STEP'S TIME GOES (best strategy)", _breakdown(best)
+    yield from phase_sections(report, WIDTH)
     yield "MEMORY (fullest chip of the best strategy)", _memory(best)
     yield "UTILISATION", _utilisation(report, best)
     yield "WHAT BINDS", _fold(sentence(report.binds))

@@ -21,7 +21,7 @@ from simulator.schedules import (
 )
 from simulator.schedules.task import EQUAL_PASSES, PassTimes, Task, Traits
 
-__all__ = ["SCHEDULES", "PassTimes", "Schedule", "Task", "Traits", "order_alone", "settled"]
+__all__ = ["SCHEDULES", "PassTimes", "Schedule", "Task", "Traits", "forward_order", "order_alone", "settled"]
 
 
 class Schedule(Protocol):
@@ -71,6 +71,15 @@ def order_alone(schedule: str, micro_batches: int, virtual_stages: int) -> Itera
     for micro_batch in range(micro_batches):
         yield from (Task("forward", micro_batch, chunk) for chunk in chunks)
         yield from (Task("backward", micro_batch, chunk) for chunk in reversed(chunks))
+
+
+def forward_order(schedule: str, rank: int, stages: int, micro_batches: int, virtual_stages: int) -> Iterator[Task]:
+    """The forward passes of a rank in the order its schedule runs them, where nothing else is run.
+
+    A pipeline that never drains runs ahead into the next step; here it stops at the last micro-batch.
+    """
+    order = SCHEDULES[schedule].order(rank, stages, micro_batches, virtual_stages)
+    return (task for task in order if task.kind == "forward" and task.micro_batch < micro_batches)
 
 
 def settled(schedule: str, stages: int) -> int:

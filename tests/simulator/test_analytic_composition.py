@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simulator.analytic import StepBatch, split_chunks, step_times
+from simulator.analytic import StepBatch, forward_part, forward_times, split_chunks, step_times
 from simulator.composition import bound, in_closed_form, last_passes_done_ps
 from simulator.events import simulate
 from simulator.lowering import Lowered
 from simulator.schedules import SCHEDULES as ORDERS
-from simulator.stepspec import BLOCK_DURATIONS, GRADIENT_MODES, PARTS, SCHEDULES
+from simulator.stepspec import BLOCK_DURATIONS, GRADIENT_MODES, PARTS, SCHEDULES, StepSpecError
 
 PER_ROLE = ("reduce_after_ps", "optimizer_ps", "update_gather_ps")
 CLOSED = ("gpipe", "1f1b", "interleaved")
@@ -299,3 +299,63 @@ def test_first_and_last_chunk_are_those_that_the_blocks_are_split_into() -> None
 
 def test_the_words_of_both_lists_of_schedules_are_the_same() -> None:
     assert list(SCHEDULES) == list(ORDERS)
+
+
+def forward(steps: StepBatch) -> StepBatch:
+    """The forward passes of a batch; ZeRO-3 gathers in them too, nothing else is exchanged."""
+    low = steps.lowered
+    sharded = GRADIENT_MODES.index("sharded")
+    low.gradient_mode = np.where(low.gradient_mode == sharded, sharded, 0)  # type: ignore[misc]
+    return forward_part(steps)
+
+
+@settings(max_examples=400, deadline=None)
+@given(batches())
+def test_forward_passes_alone_take_the_same_on_both_engines_and_by_the_scalar_twin(steps: StepBatch) -> None:
+    steps = forward(steps)
+    times = forward_times(steps)
+    for index in range(steps.lowered.strategies):
+        spec = steps.spec(index)
+        assert times[index] == replace(simulate(spec), engine="analytic") == replace(bound(spec), engine="analytic")
+
+
+@settings(max_examples=150, deadline=None)
+@given(batches())
+def test_forward_passes_are_never_faster_than_compute_and_never_slower_than_the_step(steps: StepBatch) -> None:
+    whole = step_times(steps).total_ps
+    stages = [steps.spec(index).stages for index in range(steps.lowered.strategies)]
+    steps = forward(steps)
+    times = forward_times(steps)
+    for index, held in enumerate(stages):
+        spec = steps.spec(index)
+        # In dualpipe a rank works for two stages, on half of the micro-batches each.
+        mean = sum(b.repeat * b.forward_ps for stage in held for b in stage.blocks) / len(held)
+        assert times[index].total_ps >= spec.micro_batches * mean
+        # A step of pipedream and of the zero-bubble ones is counted from pass to like pass, without its fill.
+        if ORDERS[spec.schedule].TRAITS.update == "together":
+            assert times[index].total_ps <= whole[index]
+
+
+@pytest.mark.parametrize("virtual_stages", [1, 3])
+def test_long_runs_of_forward_passes_cost_as_many_more_as_the_slowest_rank_takes(virtual_stages: int) -> None:
+    def total(micro_batches: int) -> int:
+        row = Strategy(
+            schedule="interleaved", mode="none", pp=4, micro_batches=micro_batches, virtual_stages=virtual_stages,
+            repeat=((1, 6, 0), (0, 6, 0), (0, 6, 1)), block_ps=durations(forward=(9, 5, 40)), send_ps=3,
+        )  # fmt: skip
+        return int(forward_times(forward(batch_of([row]))).total_ps[0])
+
+    # The last rank: 6 layers, the head, and a send behind every chunk but the last.
+    assert total(4_000_000) - total(2_000_000) == 2_000_000 * (6 * 5 + 40 + 3 * (virtual_stages - 1))
+
+
+def test_a_step_without_a_backward_pass_has_no_duration_of_one() -> None:
+    row = Strategy(
+        schedule="1f1b", mode="none", pp=2, micro_batches=2, virtual_stages=1, repeat=((1,), (0,), (1,)),
+        block_ps=durations(forward=(3,), backward=(4,)),
+    )  # fmt: skip
+    spec = batch_of([row]).spec(0)
+    with pytest.raises(StepSpecError, match=r"backward_ps is 4 in 'stage 0 .first.' without a backward pass; 0"):
+        replace(spec, forward_only=True)
+    with pytest.raises(StepSpecError, match="gradient_mode is 'after' without a backward pass; legal: none, sharded"):
+        replace(spec, forward_only=True, gradient_mode="after")

@@ -66,7 +66,7 @@ def job(tmp_path):
 
 def test_help_names_every_command_and_the_version_is_printed():
     text = run("--help").stdout
-    for command in ("plan", "simulate", "scale", "roofline", "catalog", "validate"):
+    for command in ("plan", "simulate", "modes", "scale", "roofline", "catalog", "validate"):
         assert f"  {command} " in text
         assert "Usage:" in run(command, "--help").stdout
     assert run("--version").stdout.startswith("trainyard, version ")
@@ -291,7 +291,10 @@ def test_simulate_agrees_with_the_plan_on_the_best_strategy_and_its_step(job):
     step = json.loads(run("simulate", job, "--json").stdout)
     assert step["strategy"] == plan["strategy"]
     assert step["analytic"]["step_s"] == plan["step_s"]
-    assert step["events"]["step_s"] == plan["checked_by_events_s"]
+    alone = json.loads(run("simulate", job, "--alone", "--json").stdout)
+    assert alone["events"]["step_s"] == plan["checked_by_events_s"]
+    assert step["bound"]["step_s"] <= step["events"]["step_s"]
+    assert step["events"]["step_s"] == pytest.approx(step["analytic"]["step_s"], rel=0.03)
     assert seconds(step["events"]["step_s"]) in run("simulate", job).stdout
 
 

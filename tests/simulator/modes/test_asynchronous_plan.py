@@ -126,7 +126,7 @@ def test_what_cannot_be_asynchronous_is_refused_with_what_is_legal(pins: dict[st
 
 def run(*args: str) -> Result:
     flags = [word for key, value in IMAGES.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-    result = CliRunner().invoke(cli, ["simulate", *flags, *args])
+    result = CliRunner().invoke(cli, ["modes", *flags, *args])
     assert "Traceback" not in result.output
     assert "a fault of ours" not in result.output
     return result
@@ -166,13 +166,13 @@ def test_backups_can_be_chosen_for_the_most_samples() -> None:
     [
         (["--mode", "asinchronous"], "Did you mean 'asynchronous'"),
         (["--mode", "hogwild"], "threads of one memory"),
-        (["--bound", "3"], "--bound: goes with --mode"),
+        (["--bound", "3"], "--mode: missing; legal: synchronous"),
         (["--mode", "asynchronous", "--bound", "3"], "bound belongs to mode stale-synchronous"),
         (["--mode", "groups", "--groups", "7"], "does not divide 64 workers; nearest: 8"),
         (["--mode", "asynchronous", "--spread", "normal:0.1"], "--spread: is 'normal:0.1'; legal: constant"),
         (["--mode", "asynchronous", "--spread", "gamma:wide"], "--spread: is 'gamma:wide'"),
         (["--mode", "asynchronous", "--updates", "1e3"], "--updates: is '1e3'; legal: a whole number"),
-        (["--mode", "asynchronous", "--trace", "x.json"], "--trace: shows a step"),
+        (["--mode", "asynchronous", "--trace", "x.json"], "no such option '--trace'"),
         (["--mode", "asynchronous", "--set", "pp=2"], "legal: updates synchronous, or pp 1"),
     ],
 )
