@@ -89,7 +89,8 @@ def _simulate(own: Mapping[str, Any], given: dict[str, Any]) -> int:
     from .command_lines import command_mapping, command_text, settled
     from .printing import as_json_text, deliver
 
-    step = priced_step(question.query)
+    # Contention as the closed form has it: pieces of compute that chance delays are its own.
+    step = priced_step(question.query, contention=False)
     said = settled(question)
     if step.spec is None or step.parallelism is None:
         nothing = {"kind": "misfortune", "fits": False, "nearest_fit": step.nearest_fit}
@@ -110,15 +111,13 @@ def _run(step: SimulatedStep, asked: _Asked, system_name: str) -> Any:
     from ..cluster import system
     from ..events.misfortune.job import run_misfortune
     from ..events.misfortune.laws import MisfortuneError
-    from ..events.roles import Grid
 
     cut = step.parallelism
     assert cut is not None
     assert step.spec is not None
-    # The ranks that exchange inside layers, as `contention.grid_of` groups them.
-    ranks, inner = cut.tp * cut.cp * cut.dp, math.lcm(cut.tp * cut.cp, cut.ep * cut.etp, cut.tp * cut.hybrid)
-    inner = inner if ranks % inner == 0 else ranks
-    grid = Grid(stages=len(step.spec.stages), replicas=ranks // inner, inner=inner, lanes=cut.tp)
+    assert step.around is not None
+    assert step.around.roles is not None
+    grid = step.around.roles.grid
     per_server = system(system_name).cluster.chips_per_server
     parts = {"chip": cut.chips, "server": math.ceil(cut.chips / per_server), "link": cut.chips}
     try:
