@@ -32,7 +32,7 @@ def test_jitter_gives_a_distribution_that_the_seed_decides():
 
 
 def test_without_chance_the_step_is_that_of_the_plain_command():
-    plain = json.loads(run(*DATA_PARALLEL, "--json").stdout)["events"]["step_s"]
+    plain = json.loads(run(*DATA_PARALLEL, "--alone", "--json").stdout)["events"]["step_s"]
     calm = found("--jitter", "gamma:0")
     assert calm["median"]["step_s"] == calm["without_misfortune_s"] == plain
     assert calm["ended"] == "certain"
