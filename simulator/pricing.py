@@ -6,12 +6,13 @@ rounded to picoseconds once, when a `StepBatch` is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
 
 from .constants import Constants
+from .kept import once_per_object
 from .kernels.optable import BACKWARD, FORWARD, REPLAY, WEIGHTS, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
@@ -81,6 +82,35 @@ def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kinds:
+    """Contexts of which one stands for many: the first of every kind, and for every context its kind."""
+
+    contexts: tuple[Context, ...]
+    kind: Ints
+
+
+def _kinds(contexts: tuple[Context, ...], keys: list[tuple[object, ...]]) -> Kinds:
+    first: dict[tuple[object, ...], int] = {}
+    kind = [first.setdefault(key, len(first)) for key in keys]
+    _, places = np.unique(kind, return_index=True)
+    return Kinds(contexts=tuple(contexts[i] for i in places.tolist()), kind=np.array(kind, dtype=np.int64))
+
+
+@once_per_object
+def _machines(lowered: Lowered) -> Kinds:
+    """Contexts whose rates are the same: of one chip, stack and recipe."""
+    keys = [(id(c.cluster.chip), id(c.stack), id(c.recipe)) for c in lowered.contexts]
+    return _kinds(lowered.contexts, list(keys))
+
+
+@once_per_object
+def _fabrics(lowered: Lowered) -> Kinds:
+    """Contexts whose exchanges have the same constants: of one stack and the same fabrics."""
+    keys = [(c.stack.id, c.cluster.up_fabric, c.cluster.out_fabric) for c in lowered.contexts]
+    return _kinds(lowered.contexts, list(keys))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exchanging:
     """What a step adds to what the communication library alone takes; shape (C,) each.
 
@@ -94,6 +124,10 @@ class Exchanging:
     inside: Floats
     outside: Floats
     step_s: Floats
+
+    def take(self, rows: Ints) -> Exchanging:
+        """Those of some contexts, in their order."""
+        return Exchanging(**{f.name: getattr(self, f.name)[rows] for f in fields(Exchanging)})
 
     def seconds(self, messages: Messages, context: Ints) -> Floats:
         """Seconds of messages whose group is on the cluster of each context; zero where the library needs none."""
@@ -144,9 +178,10 @@ def price(
     ``traffic`` is what `traffic_of` made of the same strategies, for callers that price them again and again. Without
     ``contention`` compute takes its own time whatever is exchanged beside it.
     """
-    rates = rates_of(lowered.contexts, constants)
+    machines, fabrics = _machines(lowered), _fabrics(lowered)
+    rates = rates_of(machines.contexts, constants).take(machines.kind)
     traffic = traffic_of(lowered) if traffic is None else traffic
-    exchanging = exchanging_of(lowered.contexts, constants)
+    exchanging = exchanging_of(fabrics.contexts, constants).take(fabrics.kind)
     device, host_s = block_seconds(lowered.table, rates, lowered.shape_context, lowered.repeats.shape[1])
     exchanges = _tensor(lowered, traffic, exchanging, constants, device[FORWARD], device[BACKWARD] + device[WEIGHTS])
     tensor_forward, tensor_backward = exchanges
@@ -413,6 +448,7 @@ def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
     )
 
 
+@once_per_object
 def _shards(lowered: Lowered) -> Floats:
     """Ranks among which the update of a parameter is shared; (S,)."""
     ranks = (lowered.dp * lowered.cp).astype(float)
@@ -420,6 +456,7 @@ def _shards(lowered: Lowered) -> Floats:
     return np.asarray(np.where(lowered.sharding > 0, limit, 1.0))
 
 
+@once_per_object
 def _updated_parameters(lowered: Lowered) -> Floats:
     """Parameters that one rank of every role updates; (S, R)."""
     repeat, spread = lowered.repeat.astype(float), lowered.spread_parameters[lowered.shape]

@@ -204,7 +204,8 @@ LAYERS = (
     ("staging",),
     ("traffic",),
     ("server_exchange",),
-    ("pricing", "calibration.fit", "calibration.kernel_fit"),
+    ("pricing", "calibration.slopes"),
+    ("calibration.fit", "calibration.kernel_fit"),
     ("analytic", "composition", "events", "contention", "hosts", "memory", "roofline"),
     ("legality", "generation"),
     (

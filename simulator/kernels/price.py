@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class Rates:
     recurrent_flop_per_s: Floats
     scan_fraction: Floats
     host_s_per_launch: Floats
+
+    def take(self, rows: Ints) -> Rates:
+        """Those of some contexts, in their order."""
+        return Rates(**{f.name: getattr(self, f.name)[rows] for f in fields(Rates)})
 
 
 def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
