@@ -6,10 +6,11 @@ rounded to picoseconds once, when a `StepBatch` is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .constants import Constants
 from .kept import once_per_object
@@ -38,76 +39,91 @@ _NEVER_S: Final = 1e6
 _NARROW: Final = ("tf32", "fp8", "fp4", "int8", "flex16")
 
 
-def product_fraction(context: Context, word: str, constants: Constants) -> float:
-    """Fitted rate of a step's products in a precision against that of the kernel model."""
-    chip = context.cluster.chip
+#: Fractions that a step's products reach of the kernel model's rate, by what multiplies them.
+_FRACTIONS: Final = ("matrix_fraction", "narrow_fraction", "plain_fraction")
+
+
+def _fraction(context: Context, word: str) -> int:
+    """Which of `_FRACTIONS` products in a precision reach."""
     if word in _NARROW:
-        return constants.get("narrow_fraction", chip.architecture)
-    matrix_unit = word in ("fp16", "bf16") and chip.has_matrix_units
-    return constants.get("matrix_fraction" if matrix_unit else "plain_fraction", chip.architecture)
+        return 1
+    return 0 if word in ("fp16", "bf16") and context.cluster.chip.has_matrix_units else 2
 
 
-def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
-    """Sustained rates of every context."""
-    product, conv, memory, compute, traffic, host, vector, recurrent = [], [], [], [], [], [], [], []
-    for context in contexts:
-        chip, stack = context.cluster.chip, context.stack
-        words = (context.recipe.matmul, storage_word(chip, context.recipe))
-        product.append([chip.peak(w) * product_fraction(context, w, constants) for w in words])
-        vector.append(max(chip.vector_peak_flop_per_s.get("fp32", 0.0), chip.peak_flop_per_s.get("fp32", 0.0)))
-        recurrent.append(chip.peak(words[1]) * constants.get("recurrent_fraction"))
-        plain = context.recipe.matmul == "fp32" and chip.has_matrix_units
-        conv.append(
-            constants.get("plain_conv_fraction") if plain else constants.get("conv_fraction", chip.architecture)
-        )
-        memory.append(chip.memory_bandwidth_byte_per_s * constants.get("memory_fraction", chip.architecture))
-        compute.append(constants.get("compute_scale", stack.id))
-        traffic.append(stack.vector_traffic_share * constants.get("traffic_scale", stack.id))
-        captured = 0.0 if stack.graph_capture else 1.0
-        host.append(captured * stack.host_s_per_launch * constants.get("host_scale", stack.id))
-    ones = np.ones(len(contexts))
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """What contexts bring to their rates that no constant moves; shape (C,) each, `peak` and `fraction` (C, 2).
+
+    ``architecture`` and ``stack`` are places among ``architectures`` and ``stacks``: each constant is looked up once.
+    """
+
+    architectures: tuple[str, ...]
+    stacks: tuple[str, ...]
+    architecture: Ints
+    stack: Ints
+    peak: Floats
+    fraction: Ints
+    vector: Floats
+    plain_conv: NDArray[np.bool_]
+    memory_byte_per_s: Floats
+    traffic_share: Floats
+    launch_s: Floats
+
+
+def machines_of(contexts: tuple[Context, ...]) -> Machines:
+    """The machines of contexts, in their order."""
+    architectures = sorted({c.cluster.chip.architecture for c in contexts})
+    stacks = sorted({c.stack.id for c in contexts})
+    chips = [c.cluster.chip for c in contexts]
+    words = [(c.recipe.matmul, storage_word(c.cluster.chip, c.recipe)) for c in contexts]
+    vector = [max(x.vector_peak_flop_per_s.get("fp32", 0.0), x.peak_flop_per_s.get("fp32", 0.0)) for x in chips]
+    return Machines(
+        architectures=tuple(architectures), stacks=tuple(stacks),
+        architecture=np.searchsorted(architectures, [x.architecture for x in chips]).astype(np.int64),
+        stack=np.searchsorted(stacks, [c.stack.id for c in contexts]).astype(np.int64),
+        peak=np.array([[chip.peak(w) for w in pair] for chip, pair in zip(chips, words, strict=True)]),
+        fraction=np.array([[_fraction(c, w) for w in pair] for c, pair in zip(contexts, words, strict=True)]),
+        vector=np.array(vector),
+        plain_conv=np.array([c.recipe.matmul == "fp32" and c.cluster.chip.has_matrix_units for c in contexts]),
+        memory_byte_per_s=np.array([x.memory_bandwidth_byte_per_s for x in chips]),
+        traffic_share=np.array([c.stack.vector_traffic_share for c in contexts]),
+        launch_s=np.array([0.0 if c.stack.graph_capture else c.stack.host_s_per_launch for c in contexts]),
+    )  # fmt: skip
+
+
+def rates_of(machines: Machines, constants: Constants) -> Rates:
+    """Sustained rates of every machine."""
+
+    def of_chip(name: str) -> Floats:
+        return np.array([constants.get(name, a) for a in machines.architectures])[machines.architecture]
+
+    def of_stack(name: str) -> Floats:
+        return np.array([constants.get(name, s) for s in machines.stacks])[machines.stack]
+
+    fractions = np.stack([of_chip(name) for name in _FRACTIONS], axis=1)
+    product = machines.peak * np.take_along_axis(fractions, machines.fraction, axis=1)
+    ones = np.ones(len(machines.stack))
     return Rates(
-        product_flop_per_s=np.array(product), conv_fraction=np.array(conv),
+        product_flop_per_s=product,
+        conv_fraction=np.where(machines.plain_conv, constants.get("plain_conv_fraction"), of_chip("conv_fraction")),
         attention_fraction=ones * constants.get("attention_fraction"),
         attention_backward_fraction=ones * constants.get("attention_backward_fraction"),
         thin_traffic=ones * constants.get("thin_conv_traffic"),
         # A chip without a rate for fp32 on record multiplies thin groups at a sixteenth of its products' peak.
-        thin_flop_per_s=np.where(np.array(vector) > 0, vector, np.array(product)[:, 1] / 16.0)
+        thin_flop_per_s=np.where(machines.vector > 0, machines.vector, product[:, 1] / 16.0)
         * constants.get("thin_conv_fraction"),
-        recurrent_flop_per_s=np.array(recurrent),
-        scan_fraction=ones * constants.get("scan_fraction"), memory_byte_per_s=np.array(memory),
+        recurrent_flop_per_s=machines.peak[:, 1] * constants.get("recurrent_fraction"),
+        scan_fraction=ones * constants.get("scan_fraction"),
+        memory_byte_per_s=machines.memory_byte_per_s * of_chip("memory_fraction"),
         ramp_s=ones * constants.get("kernel_ramp_s"),
-        compute_scale=np.array(compute), traffic_scale=np.array(traffic), host_s_per_launch=np.array(host),
+        compute_scale=of_stack("compute_scale"), traffic_scale=machines.traffic_share * of_stack("traffic_scale"),
+        host_s_per_launch=machines.launch_s * of_stack("host_scale"),
     )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kinds:
-    """Contexts of which one stands for many: the first of every kind, and for every context its kind."""
-
-    contexts: tuple[Context, ...]
-    kind: Ints
-
-
-def _kinds(contexts: tuple[Context, ...], keys: list[tuple[object, ...]]) -> Kinds:
-    first: dict[tuple[object, ...], int] = {}
-    kind = [first.setdefault(key, len(first)) for key in keys]
-    _, places = np.unique(kind, return_index=True)
-    return Kinds(contexts=tuple(contexts[i] for i in places.tolist()), kind=np.array(kind, dtype=np.int64))
-
-
 @once_per_object
-def _machines(lowered: Lowered) -> Kinds:
-    """Contexts whose rates are the same: of one chip, stack and recipe."""
-    keys = [(id(c.cluster.chip), id(c.stack), id(c.recipe)) for c in lowered.contexts]
-    return _kinds(lowered.contexts, list(keys))
-
-
-@once_per_object
-def _fabrics(lowered: Lowered) -> Kinds:
-    """Contexts whose exchanges have the same constants: of one stack and the same fabrics."""
-    keys = [(c.stack.id, c.cluster.up_fabric, c.cluster.out_fabric) for c in lowered.contexts]
-    return _kinds(lowered.contexts, list(keys))
+def _machines(lowered: Lowered) -> Machines:
+    return machines_of(lowered.contexts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +141,6 @@ class Exchanging:
     outside: Floats
     step_s: Floats
 
-    def take(self, rows: Ints) -> Exchanging:
-        """Those of some contexts, in their order."""
-        return Exchanging(**{f.name: getattr(self, f.name)[rows] for f in fields(Exchanging)})
-
     def seconds(self, messages: Messages, context: Ints) -> Floats:
         """Seconds of messages whose group is on the cluster of each context; zero where the library needs none."""
         scale = np.where(messages.outside, self.outside[context], self.inside[context])
@@ -138,15 +150,39 @@ class Exchanging:
         return np.asarray(np.where(messages.seconds > 0.0, call + scale * messages.seconds, 0.0))
 
 
-def exchanging_of(contexts: tuple[Context, ...], constants: Constants) -> Exchanging:
+@dataclass(frozen=True, kw_only=True)
+class Fabrics:
+    """The owners of constants of exchanges, and the places of those of every context among them; shape (C,) each."""
+
+    stacks: tuple[str, ...]
+    names: tuple[str, ...]
+    stack: Ints
+    inside: Ints
+    outside: Ints
+
+
+@once_per_object
+def _fabrics(lowered: Lowered) -> Fabrics:
+    stacks = sorted({c.stack.id for c in lowered.contexts})
+    pairs = [(c.cluster.up_fabric, c.cluster.out_fabric) for c in lowered.contexts]
+    names = sorted({name for pair in pairs for name in pair})
+    return Fabrics(
+        stacks=tuple(stacks), names=tuple(names),
+        stack=np.searchsorted(stacks, [c.stack.id for c in lowered.contexts]).astype(np.int64),
+        inside=np.searchsorted(names, [up for up, _ in pairs]).astype(np.int64),
+        outside=np.searchsorted(names, [out for _, out in pairs]).astype(np.int64),
+    )  # fmt: skip
+
+
+def exchanging_of(fabrics: Fabrics, constants: Constants) -> Exchanging:
     """The constants of every context's exchanges."""
-    stack = np.array([constants.get("exchange_scale", c.stack.id) for c in contexts])
+    stack = np.array([constants.get("exchange_scale", s) for s in fabrics.stacks])[fabrics.stack]
+    wire = np.array([constants.get("wire_scale", name) for name in fabrics.names])
+    step = np.array([constants.get("step_s", name) for name in fabrics.names])
     return Exchanging(
-        call_s=np.full(len(contexts), constants.get("call_s")),
-        inside=stack * np.array([constants.get("wire_scale", c.cluster.up_fabric) for c in contexts]),
-        outside=stack * np.array([constants.get("wire_scale", c.cluster.out_fabric) for c in contexts]),
-        step_s=np.array([constants.get("step_s", c.cluster.out_fabric) for c in contexts]),
-    )
+        call_s=np.full(len(stack), constants.get("call_s")), inside=stack * wire[fabrics.inside],
+        outside=stack * wire[fabrics.outside], step_s=step[fabrics.outside],
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,10 +214,9 @@ def price(
     ``traffic`` is what `traffic_of` made of the same strategies, for callers that price them again and again. Without
     ``contention`` compute takes its own time whatever is exchanged beside it.
     """
-    machines, fabrics = _machines(lowered), _fabrics(lowered)
-    rates = rates_of(machines.contexts, constants).take(machines.kind)
+    rates = rates_of(_machines(lowered), constants)
     traffic = traffic_of(lowered) if traffic is None else traffic
-    exchanging = exchanging_of(fabrics.contexts, constants).take(fabrics.kind)
+    exchanging = exchanging_of(_fabrics(lowered), constants)
     device, host_s = block_seconds(lowered.table, rates, lowered.shape_context, lowered.repeats.shape[1])
     exchanges = _tensor(lowered, traffic, exchanging, constants, device[FORWARD], device[BACKWARD] + device[WEIGHTS])
     tensor_forward, tensor_backward = exchanges

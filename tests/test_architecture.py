@@ -172,6 +172,7 @@ LAYERS = (
     (
         "constants",
         "errors",
+        "kept",
         "output",
         "stepspec",
         "stack",
