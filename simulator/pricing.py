@@ -174,8 +174,9 @@ def _fabrics(lowered: Lowered) -> Fabrics:
     )  # fmt: skip
 
 
-def exchanging_of(fabrics: Fabrics, constants: Constants) -> Exchanging:
+def exchanging_of(lowered: Lowered, constants: Constants) -> Exchanging:
     """The constants of every context's exchanges."""
+    fabrics = _fabrics(lowered)
     stack = np.array([constants.get("exchange_scale", s) for s in fabrics.stacks])[fabrics.stack]
     wire = np.array([constants.get("wire_scale", name) for name in fabrics.names])
     step = np.array([constants.get("step_s", name) for name in fabrics.names])
@@ -216,7 +217,7 @@ def price(
     """
     rates = rates_of(_machines(lowered), constants)
     traffic = traffic_of(lowered) if traffic is None else traffic
-    exchanging = exchanging_of(_fabrics(lowered), constants)
+    exchanging = exchanging_of(lowered, constants)
     device, host_s = block_seconds(lowered.table, rates, lowered.shape_context, lowered.repeats.shape[1])
     exchanges = _tensor(lowered, traffic, exchanging, constants, device[FORWARD], device[BACKWARD] + device[WEIGHTS])
     tensor_forward, tensor_backward = exchanges
@@ -336,7 +337,7 @@ def _on_the_host(lowered: Lowered) -> Floats:
 
 def server_exchange_of(lowered: Lowered, constants: Constants) -> ServerExchange:
     """What workers exchange with parameter servers, with a step's own constants; (S,)."""
-    context, exchanging = lowered.context, exchanging_of(lowered.contexts, constants)
+    context, exchanging = lowered.context, exchanging_of(lowered, constants)
     small, large = messages_between_hosts(lowered)
     return server_exchange(
         lowered, small_s=exchanging.seconds(small, context), large_s=exchanging.seconds(large, context),
