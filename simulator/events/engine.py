@@ -44,8 +44,8 @@ def simulate(spec: StepSpec, around: Surroundings | None = None, *, timeline: Ti
 
     Memory grows neither with micro-batches nor with blocks, only with roles, unless a `timeline` records them.
 
-    ``around`` says who is there and what is unlike about some, what work shares, how chance delays it and when gradients
-    leave; without it one rank of every stage speaks for all, and all work takes its own time.
+    ``around`` says who is there and what is unlike about some, what work shares, how chance delays it and when
+    gradients leave; without it one rank of every stage speaks for all, and all work takes its own time.
 
     Leaves out, with contention: what lies between servers (a fat tree's spine); another kind of server for ranks of one
     role, whose first rank's server speaks for all.
