@@ -19,7 +19,7 @@ import numpy as np
 from ..collectives import parameter_server
 from ..constants import Constants
 from ..events import Release
-from ..lowering import Context, Lowered
+from ..lowering import Lowered
 from ..pricing import exchanging_of, ticks
 from ..stepspec import BlockSpec, StepSpec
 from ..traffic import Groups, gradient_byte_of
@@ -83,7 +83,7 @@ def price_of(method: Method, lowered: Lowered, row: int, constants: Constants) -
     hosts = -(-ranks // inside)
 
     def summed(members: int) -> Price:
-        return lru_cache(maxsize=None)(lambda byte: _sum_s(context, members, byte, constants))
+        return lru_cache(maxsize=None)(lambda byte: _sum_s(lowered, row, members, byte, constants))
 
     if not method.servers or hosts == 1:
         return summed(ranks)
@@ -102,13 +102,16 @@ def price_of(method: Method, lowered: Lowered, row: int, constants: Constants) -
     return push_and_pull
 
 
-def _sum_s(context: Context, members: int, byte: float, constants: Constants) -> float:
+def _sum_s(lowered: Lowered, row: int, members: int, byte: float, constants: Constants) -> float:
     """Seconds of one all-reduce, as `pricing` prices it."""
     group = Groups(
-        contexts=(context,), context=np.zeros(1, np.int64), ranks=np.array([members]), stride=np.ones(1, np.int64)
+        contexts=lowered.contexts,
+        context=lowered.context[[row]],
+        ranks=np.array([members]),
+        stride=np.ones(1, np.int64),
     )
     messages = group.cost("all_reduce", np.array([byte]))
-    return float(exchanging_of((context,), constants).seconds(messages, group.context)[0])
+    return float(exchanging_of(lowered, constants).seconds(messages, group.context)[0])
 
 
 def merged(ready_s: Sequence[float], byte: Sequence[float], price: Price) -> tuple[int, ...]:
