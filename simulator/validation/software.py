@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 import hwmodels.catalog as hardware
+from workloads.optimizer import Optimizer
+from workloads.optimizer import optimizer as optimizer_named
 from workloads.precision import PrecisionRecipe
 from workloads.precision import recipe as recipe_named
 from workloads.workload import Workload
@@ -19,10 +21,17 @@ from ..stack import stack as stack_named
 from .cells import Unsupported, number
 
 
+#: (source, model, chip) -> the stack, where one source ran several programs on workloads of one family.
+PROGRAMS: Final = (
+    ("lambdal/deeplearning", "^Transformer-XL", "", "lambda-pytorch-xl"),
+    ("cnn-benchmarks", "", "Xeon", "torch7-cpu"),
+)
+
+
 def stack_of(config: Mapping[str, str], workload: Workload, chip: str, assumed: list[str]) -> Stack:
     """The stack of a row: its source's, on its chip; where that is not recognised the usual one of kind and chip."""
     architecture = hardware.chip(chip).architecture
-    stack_id = resolve_stack(config["source"], config["software"], workload.family)
+    stack_id = _program(config) or resolve_stack(config["source"], config["software"], workload.family)
     kind = kind_of_run(workload)
     if stack_id:
         stack_id = stack_on(stack_id, architecture, kind)
@@ -31,6 +40,15 @@ def stack_of(config: Mapping[str, str], workload: Workload, chip: str, assumed: 
         stack_id = stack_on("pytorch-2024", architecture, kind) if eager else usual_stack(kind, architecture)
         assumed.append("the usual stack: the source's software is not recognised")
     return _with_exchange(stack_named(stack_id), config["allreduce_algorithm"])
+
+
+def _program(config: Mapping[str, str]) -> str:
+    """The stack of `PROGRAMS` that a row ran on, "" where its source has one for all."""
+    for source, model, chip, name in PROGRAMS:
+        found = ((source, "source"), (model, "model"), (chip, "chip"))
+        if all(re.search(pattern, config[column]) for pattern, column in found):
+            return name
+    return ""
 
 
 def _with_exchange(stack: Stack, words: str) -> Stack:
@@ -89,11 +107,29 @@ def recipe_of(precision: str, software: str, chip: str, stack: Stack, assumed: l
     return recipe
 
 
-def optimizer_of(config: Mapping[str, str], stack: Stack, workload: Workload) -> str:
+#: Sources, by (source, software), whose tables time the forward and the backward pass and no update: each says so.
+PASSES_ONLY: Final = (
+    ("jcjohnson/cnn-benchmarks|dmikushin/cnn-benchmarks", ""),
+    ("soumith/convnet-benchmarks", ""),
+    ("Caffe2 convnet_benchmarks", ""),
+    ("sitar-lab/NeuSight", "^PyTorch"),
+)
+#: The update of a run that makes none.
+NO_UPDATE: Final = Optimizer(
+    name="none", state_per_parameter=0.0, flop_per_parameter=0.0, read_write_words_per_parameter=0.0,
+    source="no update is timed",
+)  # fmt: skip
+
+
+def optimizer_of(config: Mapping[str, str], stack: Stack, workload: Workload, assumed: list[str]) -> Optimizer:
+    """The update rule that a row's step ends with."""
     word = config["optimizer"].lower()
     for known in ("lamb", "lars", "adam"):
         if known in word:
-            return known
+            return optimizer_named(known)
     if word.startswith("sgd"):
-        return "momentum"
-    return stack.optimizer or ("momentum" if workload.sample == "image" else "adam")
+        return optimizer_named("momentum")
+    if any(re.search(s, config["source"]) and re.search(w, config["software"]) for s, w in PASSES_ONLY):
+        assumed.append("no update: the source times the forward and the backward pass")
+        return NO_UPDATE
+    return optimizer_named(stack.optimizer or ("momentum" if workload.sample == "image" else "adam"))
