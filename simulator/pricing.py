@@ -267,10 +267,15 @@ def price(
     reduce_s, reduce_after_s = (s / lowered.local_steps[:, None] for s in (reduce_s, reduce_after_s))
     offload_s = _offloading(lowered)
     drag = constants.get("exchange_drag") if contention else 0.0
-    forward_s, dragged_s = _dragged(lowered, forward[shape], backward_s, gather_s, reduce_s, drag)
+    # Replicas in one process slow each other down whatever they exchange.
+    replica = np.array([c.stack.replica_drag for c in lowered.contexts])[context]
+    slower = (1.0 + replica * np.log2(np.maximum(lowered.dp, 1)))[:, None]
+    forward_s, dragged_s = _dragged(
+        lowered, slower * forward[shape], slower * backward_s, gather_s, reduce_s, drag
+    )  # fmt: skip
     # Activations leave under the forward pass and come back under the backward pass; a block waits for its own.
     forward_s, dragged_s = np.maximum(forward_s, offload_s), np.maximum(dragged_s, offload_s)
-    share = np.divide(weights[shape], dragged_s, out=np.zeros_like(backward_s), where=dragged_s > 0)
+    share = np.divide(slower * weights[shape], dragged_s, out=np.zeros_like(backward_s), where=dragged_s > 0)
     fixed_s = np.asarray(host * constants.get("fixed_launches"))
     optimizer_s = _optimizer(lowered, rates, constants) + _on_the_host(lowered)
     apart = np.flatnonzero(lowered.updates == UPDATES.index("asynchronous"))

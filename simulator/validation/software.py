@@ -20,12 +20,17 @@ from ..stack import Stack, resolve_stack
 from ..stack import stack as stack_named
 from .cells import Unsupported, number
 
-
-#: (source, model, chip) -> the stack, where one source ran several programs on workloads of one family.
-PROGRAMS: Final = (
-    ("lambdal/deeplearning", "^Transformer-XL", "", "lambda-pytorch-xl"),
-    ("cnn-benchmarks", "", "Xeon", "torch7-cpu"),
-)
+_LAMBDA_TF: Final = "lambdal/lambda-tensorflow"
+#: Columns of a row -> the stack, where one source ran several programs on workloads of one family.
+PROGRAMS: Final[tuple[tuple[Mapping[str, str], str], ...]] = (
+    ({"source": "lambdal/deeplearning", "model": "^Transformer-XL"}, "lambda-pytorch-xl"),
+    ({"source": "cnn-benchmarks", "chip": "Xeon"}, "torch7-cpu"),
+    ({"source": _LAMBDA_TF, "chip": "Radeon"}, "lambda-tf-rocm"),
+    # Networks with batch normalisation on TensorFlow's own builds, whose replicas share a process.
+    ({"source": _LAMBDA_TF, "software": r"(1\.15\.[0-3]|2\.[0-3]\.\d)$", "precision": "fp16", "num_chips": "[^1]|..",
+      "model": "ResNet|Inception"}, "lambda-tf-joint"),
+    ({"source": _LAMBDA_TF, "software": r"(1\.15\.[45]|2\.4\.\d)$"}, "lambda-tf-cudnn8"),
+)  # fmt: skip
 
 
 def stack_of(config: Mapping[str, str], workload: Workload, chip: str, assumed: list[str]) -> Stack:
@@ -44,11 +49,8 @@ def stack_of(config: Mapping[str, str], workload: Workload, chip: str, assumed: 
 
 def _program(config: Mapping[str, str]) -> str:
     """The stack of `PROGRAMS` that a row ran on, "" where its source has one for all."""
-    for source, model, chip, name in PROGRAMS:
-        found = ((source, "source"), (model, "model"), (chip, "chip"))
-        if all(re.search(pattern, config[column]) for pattern, column in found):
-            return name
-    return ""
+    found = (name for patterns, name in PROGRAMS if all(re.search(p, config[c]) for c, p in patterns.items()))
+    return next(found, "")
 
 
 def _with_exchange(stack: Stack, words: str) -> Stack:
