@@ -61,6 +61,7 @@ _SPECS: Final = (
     _spec("step_s", "fabric", "s", 5.0e-6, 1e-7, 1.0e-4, 1.00, "what a step of a ring between domains takes beyond the library's cost model"),
     # Global.
     _spec("kernel_ramp_s", "global", "s", 2.5e-6, 5e-7, 6e-6, 0.4, "device time of a kernel before its steady state"),
+    _spec("elements_per_clock", "global", "1/clock", 6.0, 1.0, 60.0, 0.5, "elements that a core of 2,048 threads moves in a clock of an element-wise kernel, as far as its loads in flight allow"),
     _spec("attention_fraction", "global", "1", 1.00, 0.30, 1.60, 0.2, "rate of fused attention in a step against the kernel model's, forward"),
     _spec("attention_backward_fraction", "global", "1", 1.00, 0.30, 1.60, 0.2, "the same, backward"),
     _spec("plain_conv_fraction", "global", "1", 1.00, 0.30, 2.00, 0.2, "the same for fp32 convolutions on chips that have matrix units"),

@@ -249,8 +249,7 @@ def kept_share(op: Op, shapes: Shapes) -> Floats:
 
 
 def _vector(rows: Rows, block: int, op: Op) -> None:
-    element = 4.0 if rows.stack.vector_fp32 else rows.recipe.storage_byte
-    share = vector_share(op, rows.shapes) * rows.shapes.micro_batch * element
+    share = vector_share(op, rows.shapes) * rows.shapes.micro_batch * rows.stack.vector_byte(rows.recipe.storage_byte)
     launches = op.launches + (np.maximum(rows.shapes.micro_batch, 1.0) - 1.0) * op.sample_launches
     rows.add(
         block=block, phase=FORWARD, kind=VECTOR, rate=1, flop=0.0,

@@ -33,6 +33,8 @@ from .stack import Stack
 ATTENTION_BACKWARD: Final = 2.5
 #: Convolutions whose groups have at most so many input channels move bytes rather than multiply.
 THIN_CHANNELS: Final = 4
+#: Kernels of one image where a library unrolls and multiplies image by image: columns, product, bias.
+BY_IMAGE_KERNELS: Final = 3.0
 #: Precisions of products of parameters only: others (attention) stay in 16 bit.
 _PARAMETERS_ONLY: Final = ("fp8", "fp4", "int8")
 
@@ -169,7 +171,11 @@ class Rows:
             return
         if self.chip.kind == "gpu" and op.batch == 1 and op.depth[0] == 1:
             self.convolutions.append(_Convolution(place=self.next, op=op, direction=direction))
-            self.add(block=block, phase=phase, kind=CONV, rate=0, flop=flop, byte=byte, launches=1.0)
+            by_image = conv.offer_of(self.stack.kernel_library, self.chip.vendor).by_image
+            issued = BY_IMAGE_KERNELS * images if by_image else None
+            self.add(
+                block=block, phase=phase, kind=CONV, rate=0, flop=flop, byte=byte, launches=1.0, issued=issued
+            )  # fmt: skip
             return
         channels = op.c_in / groups
         extents: tuple[Floats | float, Floats | float, Floats | float] = (outputs, float(op.n), float(op.k))

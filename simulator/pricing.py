@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .constants import Constants
 from .kept import once_per_object
+from .kernels.occupancy import in_flight_byte_per_s
 from .kernels.optable import BACKWARD, FORWARD, REPLAY, WEIGHTS, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
@@ -66,6 +67,7 @@ class Machines:
     vector: Floats
     plain_conv: NDArray[np.bool_]
     memory_byte_per_s: Floats
+    in_flight_byte_per_s: Floats
     traffic_share: Floats
     launch_s: Floats
 
@@ -86,9 +88,16 @@ def machines_of(contexts: tuple[Context, ...]) -> Machines:
         vector=np.array(vector),
         plain_conv=np.array([c.recipe.matmul == "fp32" and c.cluster.chip.has_matrix_units for c in contexts]),
         memory_byte_per_s=np.array([x.memory_bandwidth_byte_per_s for x in chips]),
+        in_flight_byte_per_s=np.array([_in_flight(c) for c in contexts]),
         traffic_share=np.array([c.stack.vector_traffic_share for c in contexts]),
         launch_s=np.array([0.0 if c.stack.graph_capture else c.stack.host_s_per_launch for c in contexts]),
     )  # fmt: skip
+
+
+def _in_flight(context: Context) -> float:
+    """What a chip's cores keep on its way at one element a clock and core of 2,048 threads [B/s]."""
+    byte = context.stack.vector_byte(context.recipe.storage_byte)
+    return in_flight_byte_per_s(context.cluster.chip, element_byte=byte, elements_per_clock=1.0)
 
 
 def rates_of(machines: Machines, constants: Constants) -> Rates:
@@ -115,6 +124,7 @@ def rates_of(machines: Machines, constants: Constants) -> Rates:
         recurrent_flop_per_s=machines.peak[:, 1] * constants.get("recurrent_fraction"),
         scan_fraction=ones * constants.get("scan_fraction"),
         memory_byte_per_s=machines.memory_byte_per_s * of_chip("memory_fraction"),
+        in_flight_byte_per_s=machines.in_flight_byte_per_s * constants.get("elements_per_clock"),
         ramp_s=ones * constants.get("kernel_ramp_s"),
         compute_scale=of_stack("compute_scale"), traffic_scale=machines.traffic_share * of_stack("traffic_scale"),
         host_s_per_launch=machines.launch_s * of_stack("host_scale"),
@@ -257,10 +267,15 @@ def price(
     reduce_s, reduce_after_s = (s / lowered.local_steps[:, None] for s in (reduce_s, reduce_after_s))
     offload_s = _offloading(lowered)
     drag = constants.get("exchange_drag") if contention else 0.0
-    forward_s, dragged_s = _dragged(lowered, forward[shape], backward_s, gather_s, reduce_s, drag)
+    # Replicas in one process slow each other down whatever they exchange.
+    replica = np.array([c.stack.replica_drag for c in lowered.contexts])[context]
+    slower = (1.0 + replica * np.log2(np.maximum(lowered.dp, 1)))[:, None]
+    forward_s, dragged_s = _dragged(
+        lowered, slower * forward[shape], slower * backward_s, gather_s, reduce_s, drag
+    )  # fmt: skip
     # Activations leave under the forward pass and come back under the backward pass; a block waits for its own.
     forward_s, dragged_s = np.maximum(forward_s, offload_s), np.maximum(dragged_s, offload_s)
-    share = np.divide(weights[shape], dragged_s, out=np.zeros_like(backward_s), where=dragged_s > 0)
+    share = np.divide(slower * weights[shape], dragged_s, out=np.zeros_like(backward_s), where=dragged_s > 0)
     fixed_s = np.asarray(host * constants.get("fixed_launches"))
     optimizer_s = _optimizer(lowered, rates, constants) + _on_the_host(lowered)
     apart = np.flatnonzero(lowered.updates == UPDATES.index("asynchronous"))

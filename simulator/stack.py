@@ -54,14 +54,18 @@ class Stack:
     of its own, not one grouped kernel for all. ``fuses_experts``: the gated activation between experts' products and
     the casts beside it run inside the grouped products. ``cuts_experts``: tensor-parallel ranks cut experts too,
     unless told. ``expert_overlap``: the exchange of one micro-batch's rows runs under the compute of another's.
-    ``vector_fp32``: element-wise work stays in fp32 under mixed precision. ``mean_length_share``: mean over nominal
-    length of sequences of 512 tokens and more, where padding is dropped or lengths are binned.
+    ``kernel_release``: the library whose kernels run, where it is not the one of the stack's year.
+    ``vector_fp32``: element-wise work stays in fp32 under mixed precision; ``vector_fp32_share``: so much of it does,
+    as automatic casting keeps normalisations, softmax, losses and the sums with their results.
+    ``mean_length_share``: mean over nominal length of sequences of 512 tokens and more, where padding is dropped or
+    lengths are binned.
     ``fp32_is_tf32``: products written as fp32 run in tf32 where the chip has it. ``pipelined_call_host_s``: host time
     that every tensor-parallel call costs per rank of its group when a pipeline is in use [s]. ``pipeline_stall_s``:
     what every micro-batch waits at full depth in pipelines of ``pipeline_stall_chips`` chips or more, or whose
     data-parallel ranks share nothing [s].
     ``interleaves``: pipelines run the interleaved schedule with as many virtual stages as the blocks allow, unless
     told.
+    ``replica_drag``: what compute of data-parallel replicas loses for every doubling of them, beside their exchange.
     ``network_cards``: cards of a server that its collectives keep busy; 0: all.
     ``assumed_micro_batch`` and ``assumed_batch_tokens``: the program's own defaults where a run does not state its
     batch.
@@ -106,11 +110,14 @@ class Stack:
     fuses_experts: bool = False
     expert_overlap: bool = False
     cuts_experts: bool = False
+    kernel_release: str = ""
     vector_fp32: bool = False
+    vector_fp32_share: float = 0.0
     mean_length_share: float = 1.0
     pipelined_call_host_s: float = 0.0
     pipeline_stall_s: float = 0.0
     pipeline_stall_chips: int = 0
+    replica_drag: float = 0.0
     network_cards: int = 0
     interleaves: bool = False
     assumed_micro_batch: int = 0
@@ -151,9 +158,16 @@ class Stack:
             ("allocator_share", 1.0), ("gradient_copy_byte", 16.0), ("pass_gradient_byte", 16.0),
             ("eager_kept_share", 2.0), ("update_byte", 32.0), ("loss_byte", 32.0),
             ("selective_share", 1.0), ("gathered_share", 1.0), ("framework_reserve_byte", 32e9),
+            ("vector_fp32_share", 1.0), ("replica_drag", 2.0),
         ):  # fmt: skip
             if not 0.0 <= getattr(self, name) <= most:
                 raise ValueError(f"Stack {self.id!r}: {name} is {getattr(self, name)!r}; a number from 0 to {most:g}.")
+
+    def vector_byte(self, stored_byte: float) -> float:
+        """Mean bytes of an element of element-wise work, where a stored activation takes ``stored_byte`` [B]."""
+        if self.vector_fp32:
+            return 4.0
+        return stored_byte + self.vector_fp32_share * max(4.0 - stored_byte, 0.0)
 
     @property
     def attention_library(self) -> str:
@@ -163,7 +177,7 @@ class Stack:
     @property
     def kernel_library(self) -> str:
         """The vendor's kernels that the stack's release calls, as `kernels.settings.LIBRARIES` has them."""
-        return next(word for year, word in _KERNEL_LIBRARIES if self.year >= year)
+        return self.kernel_release or next(word for year, word in _KERNEL_LIBRARIES if self.year >= year)
 
 
 def _read(file: TomlFile) -> Stack:

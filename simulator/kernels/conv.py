@@ -322,7 +322,8 @@ def _machine(settings: Settings, v: Values) -> tuple[Setup, Machine, Floats]:
                   transformed=flags([o.transformed for o in offers]),
                   transformed_weights=flags([o.transformed_weights for o in offers]),
                   phased=flags([o.phased for o in offers]),
-                  padded_one_by_one=flags([o.padded_one_by_one for o in offers]))  # fmt: skip
+                  padded_one_by_one=flags([o.padded_one_by_one for o in offers]),
+                  by_image=flags([o.by_image for o in offers]))  # fmt: skip
     machine = Machine(cores=settings.cores, clock_hz=settings.clock_hz * boost,
                       multiply_adds=peak / (2.0 * settings.cores * settings.clock_hz),
                       byte_per_s=settings.dram_byte_per_s, element_byte=byte, narrow=byte < 4.0,

@@ -100,20 +100,27 @@ class ConvShapes:
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """Algorithms of a library beyond implicit GEMM and column scatter, fp32 and narrower on vector units."""
+    """Algorithms of a library beyond implicit GEMM and column scatter, fp32 and narrower on vector units.
+
+    With ``by_image`` there is nothing but columns and one product for each image (`_columns_by_image`).
+    """
 
     fused: bool = True
     transformed: bool = True
     transformed_weights: bool = True
     phased: bool = False
     padded_one_by_one: bool = True
+    by_image: bool = False
 
 
 #: By library, as the measured rates of DeepBench's sheets show it (no release notes were read): cuDNN 5 has transformed
 #: backward-weights in one shape only, taken for none; MIOpen 1 stays below the direct peak in backward-weights, loses
 #: nothing to zeros in strided backward-data of large filters, and takes 1 x 1 filters with padding in time proportional
-#: to the images.
+#: to the images. Torch 7 and Caffe without cuDNN unroll the input into columns and multiply image by image (their
+#: SpatialConvolutionMM and ConvolutionLayer). cuDNN before 5 has no Winograd kernels.
 OFFERS: Final = {
+    "columns": Offer(fused=False, transformed=False, transformed_weights=False, by_image=True),
+    "cudnn-4": Offer(fused=False, transformed=False, transformed_weights=False),
     "cudnn-5": Offer(transformed_weights=False),
     "miopen-1": Offer(transformed=False, transformed_weights=False, phased=True, padded_one_by_one=False),
 }
@@ -137,6 +144,7 @@ class Setup:
     transformed_weights: NDArray[np.bool_]
     phased: NDArray[np.bool_]
     padded_one_by_one: NDArray[np.bool_]
+    by_image: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,13 +200,16 @@ def plans(x: ConvShapes, setup: Setup) -> Iterator[Plan]:
     back = x.direction == BACKWARD_DATA
     weights = x.direction == BACKWARD_WEIGHTS
     narrow_vector = (setup.element_byte < 4.0) & (setup.element_byte >= 2.0) & ~setup.matrix
-    serial = back & (x.stride > 1.0) & narrow_vector
+    by_image = setup.by_image
+    serial = back & (x.stride > 1.0) & narrow_vector & ~by_image
     image_wise = ~setup.padded_one_by_one & (x.taps == 1.0) & (x.pad_h + x.pad_w > 0.0) & ~weights
-    yield _implicit(x, setup, np.flatnonzero(~weights & ~serial & ~image_wise))
-    yield _implicit_weights(x, setup, np.flatnonzero(weights))
+    image_wise = image_wise & ~by_image
+    yield _implicit(x, setup, np.flatnonzero(~weights & ~serial & ~image_wise & ~by_image))
+    yield _implicit_weights(x, setup, np.flatnonzero(weights & ~by_image))
+    yield _columns_by_image(x, setup, np.flatnonzero(by_image))
     yield _image_wise(x, np.flatnonzero(image_wise))
     yield _serial(x, np.flatnonzero(serial))
-    strided = back & (x.stride > 1.0) & ~serial & ~image_wise
+    strided = back & (x.stride > 1.0) & ~serial & ~image_wise & ~by_image
     yield _scatter(x, setup, np.flatnonzero(strided))
     yield _phased(x, np.flatnonzero(strided & setup.phased))
     plain = (x.stride == 1.0) & ~setup.matrix & (setup.element_byte >= 2.0)
@@ -272,6 +283,21 @@ def _image_wise(x: ConvShapes, row: NDArray[np.int64]) -> Plan:
     return Plan(name="image-by-image", row=row, batch=_one(row), m=(height * width)[row], n=made[row], k=summed[row],
                 seams=_none(row), flop=x.flop[row], staged_byte=_none(row), repeats=x.batch[row],
                 fixed_s=_none(row), split=_never(row))  # fmt: skip
+
+
+def _columns_by_image(x: ConvShapes, setup: Setup, row: NDArray[np.int64]) -> Plan:
+    """Columns written and read for one image after another, with one small product for each.
+
+    Backward-weights reads and writes the gradient of the weights for every image.
+    """
+    back, weights = (x.direction == d for d in (BACKWARD_DATA, BACKWARD_WEIGHTS))
+    positions, unrolled = x.out_h * x.out_w, x.channels * x.taps
+    staged = 2.0 * x.batch * positions * unrolled + np.where(weights, 2.0 * x.batch * x.weights, x.inputs)
+    return Plan(name="columns-by-image", row=row, batch=_one(row), m=np.where(weights, unrolled, positions)[row],
+                n=np.where(back, unrolled, x.filters)[row],
+                k=np.where(back, x.filters, np.where(weights, positions, unrolled))[row], seams=_none(row),
+                flop=x.flop[row], staged_byte=(staged * setup.element_byte)[row], launches=1.0,
+                repeats=x.batch[row], fixed_s=_none(row), split=_never(row), overlaps=False)  # fmt: skip
 
 
 def _serial(x: ConvShapes, row: NDArray[np.int64]) -> Plan:

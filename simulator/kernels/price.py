@@ -22,7 +22,8 @@ class Rates:
     ``traffic_scale`` multiplies the bytes of element-wise kernels, ``thin_traffic`` those of convolutions of thin
     groups, whose multiply-adds run at ``thin_flop_per_s``. ``recurrent_flop_per_s`` is the peak that calls on
     recurrent layers are counted against. ``scan_fraction``: what products inside a chunked scan
-    reach of the kernel model's rate.
+    reach of the kernel model's rate. ``in_flight_byte_per_s`` is what the cores can keep on their way to and from
+    memory in element-wise kernels (`occupancy`).
     """
 
     product_flop_per_s: Floats
@@ -30,6 +31,7 @@ class Rates:
     attention_fraction: Floats
     attention_backward_fraction: Floats
     memory_byte_per_s: Floats
+    in_flight_byte_per_s: Floats
     ramp_s: Floats
     compute_scale: Floats
     traffic_scale: Floats
@@ -69,7 +71,8 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
     .. math:: t = n_{launch} t_{ramp} + \\max(W / (r \\, f), B / \\beta)
 
     with the work W (what the kernel model adds included), the sustained rate r, the kind's fraction f, the traffic B
-    and the sustained bandwidth beta. Leaves out: overlap between kernels, cache reuse between kernels. ``context`` has
+    and the sustained bandwidth beta. In element-wise kernels 1 / beta is the sum of that of DRAM and that of what the
+    cores keep on its way. Leaves out: overlap between kernels, cache reuse between kernels. ``context`` has
     shape (rows,). Returns shape (rows,) [s].
     """
     fraction = np.ones(table.rows)
@@ -83,6 +86,7 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
     arithmetic[at.thin] = table.flop[at.thin] / rates.thin_flop_per_s[context[at.thin]]
     arithmetic[at.recurrent] = table.work[at.recurrent] / rates.recurrent_flop_per_s[context[at.recurrent]]
     traffic = table.byte / rates.memory_byte_per_s[context]
+    traffic[at.vector] += table.byte[at.vector] / rates.in_flight_byte_per_s[context[at.vector]]
     traffic[at.vector] *= rates.traffic_scale[context[at.vector]]
     traffic[at.thin] *= rates.thin_traffic[context[at.thin]]
     return np.asarray(table.launches * rates.ramp_s[context] + np.maximum(arithmetic, traffic))

@@ -19,7 +19,6 @@ import numpy as np
 
 import hwmodels.catalog as hardware
 from hwmodels.chip import Chip
-from workloads.optimizer import optimizer as optimizer_named
 from workloads.precision import PrecisionRecipe
 from workloads.workload import Workload
 
@@ -32,7 +31,14 @@ from .cells import Unsupported as Unsupported
 from .cells import count, number
 from .conventions import convention_of, flop_per_sample
 from .machines import cluster_for, server_for
-from .samples import DEFAULT_BATCHES, DEFAULT_MICRO_BATCHES, are_unjoined, default_of, workload_of
+from .samples import (
+    DEFAULT_ACCUMULATIONS,
+    DEFAULT_BATCHES,
+    DEFAULT_MICRO_BATCHES,
+    are_unjoined,
+    default_of,
+    workload_of,
+)
 from .software import optimizer_of, precision_of, recipe_of, stack_of
 
 #: Configuration columns that a prediction may look at; nothing else of a row is read.
@@ -118,8 +124,8 @@ def resolve(row: Mapping[str, str]) -> RunJob:
         inside=config["intra_node_link"], outside=config["inter_node_link"], source=config["source"],
     )  # fmt: skip
     recipe = recipe_of(precision_of(config, workload, chip, assumed), config["software"], chip, stack, assumed)
-    optimizer = optimizer_of(config, stack, workload)
-    context = Context(cluster=cluster, stack=stack, recipe=recipe, optimizer=optimizer_named(optimizer))
+    optimizer = optimizer_of(config, stack, workload, assumed)
+    context = Context(cluster=cluster, stack=stack, recipe=recipe, optimizer=optimizer)
     parallelism, batch = _parallelism(_laid_out(config, workload, chip, assumed), workload, context, assumed)
     if metric in ("step_time_s", MEMORY_METRIC):
         value = 0.0
@@ -303,7 +309,7 @@ def _batches(
         assumed.append(f"the program's default batch of a chip, {micro}")
     if config["metric"] == "step_time_s" and not total and not micro and not stack.assumed_batch_tokens:
         raise Unsupported("a step time whose batch is not stated")
-    accumulation = count(config, "accumulation")
+    accumulation = count(config, "accumulation") or default_of(DEFAULT_ACCUMULATIONS, config)
     if not total and not micro and stack.assumed_batch_tokens:
         micro, total = stack.assumed_micro_batch, stack.assumed_batch_tokens // workload.tokens_per_sample
         assumed.append(f"the program's default batch, {total}")

@@ -23,6 +23,7 @@ ENTRIES: Final = (
     ("", r"^(BART-large)$", "^sft$", r"\1 (summaries)"),
     ("Gaudi", r"^Transformer$", "", "Transformer-big"),
     ("MLPerf", r"^DLRM$", "", "dlrm-mlperf"),
+    ("NeuSight", "^gpt3_xl$", "", "GPT3-XL (24 heads of 128)"),
 )
 
 #: (source, model) -> the program's own global batch, where a row states none.
@@ -33,6 +34,8 @@ DEFAULT_BATCHES: Final = (
 )
 #: (source, model) -> the program's own batch of one chip, where a row states none.
 DEFAULT_MICRO_BATCHES: Final = (("PaddlePaddle/benchmark", r"^Transformer$", 136),)
+#: (source, model) -> micro-batches of a step, where a row states none. NeuSight's script passes one to pipelines too.
+DEFAULT_ACCUMULATIONS: Final = (("sitar-lab/NeuSight", "", 1),)
 #: (source, model) -> the sequence length of the program's own configuration, where a row states none.
 DEFAULT_LENGTHS: Final = (("Megatron-LM", r"^Qwen3\.5 truncated", 1024),)
 

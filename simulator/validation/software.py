@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 import hwmodels.catalog as hardware
+from workloads.optimizer import Optimizer
+from workloads.optimizer import optimizer as optimizer_named
 from workloads.precision import PrecisionRecipe
 from workloads.precision import recipe as recipe_named
 from workloads.workload import Workload
@@ -18,11 +20,23 @@ from ..stack import Stack, resolve_stack
 from ..stack import stack as stack_named
 from .cells import Unsupported, number
 
+_LAMBDA_TF: Final = "lambdal/lambda-tensorflow"
+#: Columns of a row -> the stack, where one source ran several programs on workloads of one family.
+PROGRAMS: Final[tuple[tuple[Mapping[str, str], str], ...]] = (
+    ({"source": "lambdal/deeplearning", "model": "^Transformer-XL"}, "lambda-pytorch-xl"),
+    ({"source": "cnn-benchmarks", "chip": "Xeon"}, "torch7-cpu"),
+    ({"source": _LAMBDA_TF, "chip": "Radeon"}, "lambda-tf-rocm"),
+    # Networks with batch normalisation on TensorFlow's own builds, whose replicas share a process.
+    ({"source": _LAMBDA_TF, "software": r"(1\.15\.[0-3]|2\.[0-3]\.\d)$", "precision": "fp16", "num_chips": "[^1]|..",
+      "model": "ResNet|Inception"}, "lambda-tf-joint"),
+    ({"source": _LAMBDA_TF, "software": r"(1\.15\.[45]|2\.4\.\d)$"}, "lambda-tf-cudnn8"),
+)  # fmt: skip
+
 
 def stack_of(config: Mapping[str, str], workload: Workload, chip: str, assumed: list[str]) -> Stack:
     """The stack of a row: its source's, on its chip; where that is not recognised the usual one of kind and chip."""
     architecture = hardware.chip(chip).architecture
-    stack_id = resolve_stack(config["source"], config["software"], workload.family)
+    stack_id = _program(config) or resolve_stack(config["source"], config["software"], workload.family)
     kind = kind_of_run(workload)
     if stack_id:
         stack_id = stack_on(stack_id, architecture, kind)
@@ -31,6 +45,12 @@ def stack_of(config: Mapping[str, str], workload: Workload, chip: str, assumed: 
         stack_id = stack_on("pytorch-2024", architecture, kind) if eager else usual_stack(kind, architecture)
         assumed.append("the usual stack: the source's software is not recognised")
     return _with_exchange(stack_named(stack_id), config["allreduce_algorithm"])
+
+
+def _program(config: Mapping[str, str]) -> str:
+    """The stack of `PROGRAMS` that a row ran on, "" where its source has one for all."""
+    found = (name for patterns, name in PROGRAMS if all(re.search(p, config[c]) for c, p in patterns.items()))
+    return next(found, "")
 
 
 def _with_exchange(stack: Stack, words: str) -> Stack:
@@ -89,11 +109,29 @@ def recipe_of(precision: str, software: str, chip: str, stack: Stack, assumed: l
     return recipe
 
 
-def optimizer_of(config: Mapping[str, str], stack: Stack, workload: Workload) -> str:
+#: Sources, by (source, software), whose tables time the forward and the backward pass and no update: each says so.
+PASSES_ONLY: Final = (
+    ("jcjohnson/cnn-benchmarks|dmikushin/cnn-benchmarks", ""),
+    ("soumith/convnet-benchmarks", ""),
+    ("Caffe2 convnet_benchmarks", ""),
+    ("sitar-lab/NeuSight", "^PyTorch"),
+)
+#: The update of a run that makes none.
+NO_UPDATE: Final = Optimizer(
+    name="none", state_per_parameter=0.0, flop_per_parameter=0.0, read_write_words_per_parameter=0.0,
+    source="no update is timed",
+)  # fmt: skip
+
+
+def optimizer_of(config: Mapping[str, str], stack: Stack, workload: Workload, assumed: list[str]) -> Optimizer:
+    """The update rule that a row's step ends with."""
     word = config["optimizer"].lower()
     for known in ("lamb", "lars", "adam"):
         if known in word:
-            return known
+            return optimizer_named(known)
     if word.startswith("sgd"):
-        return "momentum"
-    return stack.optimizer or ("momentum" if workload.sample == "image" else "adam")
+        return optimizer_named("momentum")
+    if any(re.search(s, config["source"]) and re.search(w, config["software"]) for s, w in PASSES_ONLY):
+        assumed.append("no update: the source times the forward and the backward pass")
+        return NO_UPDATE
+    return optimizer_named(stack.optimizer or ("momentum" if workload.sample == "image" else "adam"))

@@ -43,7 +43,7 @@ def table(**columns: list[float]) -> OpTable:
 def rates(**changes: float) -> Rates:
     """One context: 100 TFLOP/s, 1 TB/s, no ramp, every fraction 1 unless told otherwise."""
     values = dict.fromkeys((f.name for f in fields(Rates)), 1.0)
-    values |= {"memory_byte_per_s": 1e12, "ramp_s": 0.0, "host_s_per_launch": 0.0}
+    values |= {"memory_byte_per_s": 1e12, "in_flight_byte_per_s": np.inf, "ramp_s": 0.0, "host_s_per_launch": 0.0}
     flop_per_s = changes.pop("product_flop_per_s", 1e14)
     values |= changes
     arrays = {name: np.array([value]) for name, value in values.items()}

@@ -333,6 +333,8 @@ def test_stacks_that_keep_vectors_in_fp32_move_twice_the_bytes() -> None:
 
     narrow = replace(stack(FUSED), vector_fp32=False)
     assert traffic(replace(narrow, vector_fp32=True)) == 2.0 * traffic(narrow)
+    assert traffic(replace(narrow, vector_fp32_share=0.5)) == pytest.approx(1.5 * traffic(narrow))
+    assert traffic(replace(narrow, vector_fp32_share=1.0)) == 2.0 * traffic(narrow)
 
 
 def test_products_with_rows_off_alignment_cost_more_on_matrix_units_only() -> None:

@@ -327,6 +327,77 @@ def test_a_step_time_needs_a_batch() -> None:
     assert job(global_batch="", micro_batch="", metric="tokens_per_s").metric_value(1.0) > 0
 
 
+def network(**changes: str) -> RunJob:
+    """A run of an image network on one chip or on several of one server."""
+    row = {
+        "model": "ResNet-50", "image_size": "224", "seq_len": "", "chip": "V100", "chip_memory_gb": "32",
+        "num_chips": "1", "precision": "fp32", "global_batch": "32", "micro_batch": "32", "tp": "", "pp": "",
+        "dp": "", "cp": "", "ep": "", "software": "", "optimizer": "", "year": "2020",
+    }  # fmt: skip
+    return job(**(row | changes))
+
+
+def test_tables_that_time_two_passes_have_no_update() -> None:
+    timed = network(source="dmikushin/cnn-benchmarks", software="Torch7, cuDNN 7.0.04")
+    assert timed.context.optimizer.read_write_words_per_parameter == 0.0
+    assert any("no update" in line for line in timed.assumed)
+    assert network(source="a made table").context.optimizer.name == "momentum"
+    stated = network(source="dmikushin/cnn-benchmarks", optimizer="adam")
+    assert stated.context.optimizer.name == "adam"
+
+
+LAMBDA_TF = {"source": "lambdal/lambda-tensorflow-benchmark", "software": "TensorFlow 2.2.0"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        (LAMBDA_TF, "lambda-tf"),
+        (LAMBDA_TF | {"num_chips": "8", "global_batch": "256"}, "lambda-tf"),
+        (LAMBDA_TF | {"precision": "fp16_mixed"}, "lambda-tf"),
+        (LAMBDA_TF | {"precision": "fp16_mixed", "num_chips": "8", "global_batch": "256"}, "lambda-tf-joint"),
+        (LAMBDA_TF | {"precision": "fp16_mixed", "num_chips": "16", "global_batch": "512"}, "lambda-tf-joint"),
+        (
+            LAMBDA_TF | {"precision": "fp16_mixed", "num_chips": "8", "global_batch": "256", "model": "VGG-16"},
+            "lambda-tf",
+        ),
+        (
+            LAMBDA_TF | {"software": "TensorFlow 2.2.0 +XLA", "precision": "fp16_mixed", "num_chips": "8",
+                         "global_batch": "256"},
+            "lambda-tf-xla",
+        ),
+        (LAMBDA_TF | {"software": "TensorFlow 2.4.1"}, "lambda-tf-cudnn8"),
+        (LAMBDA_TF | {"software": "TensorFlow", "chip": "Radeon Pro VII", "chip_memory_gb": "16"}, "lambda-tf-rocm"),
+        ({"source": "jcjohnson/cnn-benchmarks", "software": "Torch7, cuDNN 4.0.07"}, "torch7-2016"),
+        ({"source": "jcjohnson/cnn-benchmarks", "software": "Torch7, cuDNN 5.0.05"}, "torch7-2017"),
+        ({"source": "jcjohnson/cnn-benchmarks", "software": "Torch7 nn (no cuDNN)"}, "torch7-native"),
+    ],
+)  # fmt: skip
+def test_a_sources_programs_are_told_apart(changes: Row, name: str) -> None:
+    assert network(**changes).context.stack.id == name
+
+
+def test_a_pipeline_whose_program_makes_one_micro_batch_runs_the_whole_batch_at_once() -> None:
+    changes = {"num_chips": "4", "tp": "1", "pp": "4", "dp": "1", "micro_batch": "", "global_batch": "16"}
+    assert job(source="sitar-lab/NeuSight", **changes).parallelism.micro_batch == 16
+    assert job(source="a made table", **changes).parallelism.micro_batch < 16
+
+
+def test_replicas_that_drag_on_each_other_lose_as_much_for_every_doubling() -> None:
+    changes = LAMBDA_TF | {"precision": "fp16_mixed"}
+
+    def step(chips: int, drag: float) -> float:
+        run = network(**(changes | {"num_chips": str(chips), "global_batch": str(32 * chips)}))
+        context = replace(run.context, stack=replace(run.context.stack, id="made", replica_drag=drag))
+        return float(job_table([replace(run, context=context)]).step_s(Constants())[0])
+
+    alone = step(1, 0.0)
+    assert step(1, 0.5) == alone
+    lost = [step(chips, 0.5) - step(chips, 0.0) for chips in (2, 4, 8)]
+    assert 0.4 * alone < lost[0] < 0.6 * alone
+    assert lost[0] < lost[1] < lost[2]
+
+
 def test_words_on_the_exchange_change_the_stack() -> None:
     after = job(allreduce_algorithm="BSP-A2A: ring all-reduce after backward (no overlap)").context.stack
     under = job(allreduce_algorithm="WFBP-A2A: wait-free backpropagation").context.stack

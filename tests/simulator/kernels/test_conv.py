@@ -175,6 +175,19 @@ def test_algorithms_follow_the_library() -> None:
     assert chosen("cudnn-6", BACKWARD_DATA, strided) == "columns"
     assert chosen("miopen-1", BACKWARD_DATA, strided) == "phases"
     assert chosen("miopen-1", FORWARD, (8, 2048, 7, 7, 512, 1, 3, 2)) == "image-by-image"
+    assert chosen("cudnn-4", FORWARD, (16, 64, 56, 56, 64, 3, 1, 1)) == "implicit-gemm"
+
+
+@pytest.mark.parametrize("direction", [FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS])
+def test_columns_image_by_image_take_time_in_proportion_to_images_and_lose_to_a_whole_batch(direction: int) -> None:
+    machine = chip("titan-x-maxwell")
+    few, many = ((n, 256, 14, 14, 256, 3, 1, 1) for n in (16, 64))
+    x = shapes_of(few, many, direction=direction)
+    columns = price(x, on(machine, 2, library="columns"))
+    assert set(columns.algorithm) == {"columns-by-image"}
+    start = columns.parts["ramp"]
+    assert (columns.device_s - start)[1] == pytest.approx(4.0 * (columns.device_s - start)[0], rel=0.05)
+    assert np.all(columns.device_s > price(x, on(machine, 2, library="cudnn-4")).device_s)
 
 
 def test_a_share_stays_below_one_and_keeps_its_slope() -> None:
