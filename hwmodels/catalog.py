@@ -110,7 +110,7 @@ def resolve_chip(spelling: str, *, memory_gb: float | None = None, link: str = "
     word = _normal(spelling)
     if not word:
         return ()
-    found = [id for id in chip_ids() if word in _spellings(id)]
+    found = _listing(tuple(_files("chips").values())).get(word, [])
     if memory_gb is not None:
         printed_as = _normal(f"{spelling} {memory_gb:g} GB")
         found = [id for id in found if _holds(_chip(id), memory_gb) or printed_as in _spellings(id)]
@@ -143,6 +143,16 @@ def _spellings(id: str) -> frozenset[str]:
 @cache
 def _spellings_of(chip: Chip) -> frozenset[str]:
     return frozenset(_normal(spelling) for spelling in (chip.id, *chip.measured_as))
+
+
+@cache
+def _listing(paths: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """Normal spelling -> ids of the chips that list it, in catalogue order."""
+    found: dict[str, list[str]] = {}
+    for chip in (_chip_at(path) for path in paths):
+        for word in _spellings_of(chip):
+            found.setdefault(word, []).append(chip.id)
+    return found
 
 
 def _either(names: list[str]) -> str:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class Context:
     optimizer: Optimizer
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Lowered:
     """Lowered strategies; the axes are in the module's head."""
 
@@ -120,12 +121,29 @@ class Lowered:
         layers = {place: self.stage_layers[row] for place, row in enumerate(rows.tolist()) if row in self.stage_layers}
         return replace(self, stage_layers=layers, **{name: getattr(self, name)[rows] for name in _PER_STRATEGY})
 
-    @property
+    def only(self, rows: Ints) -> tuple[Lowered, Ints]:
+        """The strategies in some rows with no shape or context but theirs, and which shapes those are."""
+        few = self.take(rows)
+        shapes, shape = np.unique(few.shape, return_inverse=True)
+        contexts, context = np.unique(self.shape_context[shapes], return_inverse=True)
+        place = np.full(len(self.shape_context), -1, np.int64)
+        place[shapes] = np.arange(len(shapes))
+        kept = place[self.table.shape] >= 0
+        columns = {f.name: getattr(self.table, f.name)[kept] for f in fields(OpTable)}
+        columns["shape"] = place[columns["shape"]]
+        per_shape: dict[str, Any] = {name: getattr(self, name)[shapes] for name in _PER_SHAPE}
+        cut = replace(
+            few, contexts=tuple(self.contexts[i] for i in contexts.tolist()), shape=shape.reshape(-1).astype(np.int64),
+            **per_shape | {"shape_context": context.reshape(-1).astype(np.int64), "table": OpTable(**columns)},
+        )  # fmt: skip
+        return cut, shapes
+
+    @cached_property
     def context(self) -> Ints:
         """Context of every strategy; shape (S,)."""
         return self.shape_context[self.shape]
 
-    @property
+    @cached_property
     def held_parameters(self) -> Floats:
         """Parameters of one rank in ONE repeat of every block, a tied table once per stage; shape (S, G)."""
         one_stage = (self.pp == 1)[:, None]
@@ -171,6 +189,11 @@ _PER_BLOCK: Final = (
     "update_flop",
     "repeats",
 )
+#: Fields of a `Lowered` with one row a shape.
+_PER_SHAPE: Final = (
+    "shape_context", "shape_tp", "shape_cp", "shape_sequence_parallel", "shape_ep", "shape_etp", "shape_hybrid",
+    "shape_context_exchange", "boundary_byte", *_PER_BLOCK,
+)  # fmt: skip
 
 
 def lower(workload: Workload, context: Context, strategies: Sequence[Parallelism], *, frozen: bool = False) -> Lowered:

@@ -135,7 +135,7 @@ def _with_a_peer(
     lowered: Lowered, constants: Constants, small: Messages, large: Messages, rank_byte: float
 ) -> dict[str, float]:
     """A model to a peer on another host and back at once, over the chip's share of its host's cards."""
-    exchanging, context = exchanging_of(lowered.contexts, constants), lowered.context
+    exchanging, context = exchanging_of(lowered, constants), lowered.context
     latency_s = float(exchanging.seconds(small, context)[0])
     passing_s = (float(exchanging.seconds(large, context)[0]) - latency_s) * rank_byte / LARGE_BYTE
     return {"push_s": latency_s + passing_s, "pull_s": 0.0, "push_port_s": passing_s, "pull_port_s": 0.0}
@@ -145,4 +145,4 @@ def _all_reduce_s(lowered: Lowered, constants: Constants, members: int, byte: fl
     """An all-reduce among so many neighbouring workers, all such groups at once [s]."""
     group = Groups(contexts=lowered.contexts, context=lowered.context, ranks=np.array([members]), stride=lowered.tp)
     messages = group.cost("all_reduce", np.array([byte]) / lowered.tp)
-    return float(exchanging_of(lowered.contexts, constants).seconds(messages, lowered.context)[0])
+    return float(exchanging_of(lowered, constants).seconds(messages, lowered.context)[0])

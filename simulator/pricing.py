@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .constants import Constants
+from .kept import once_per_object
 from .kernels.optable import BACKWARD, FORWARD, REPLAY, WEIGHTS, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
@@ -37,47 +39,91 @@ _NEVER_S: Final = 1e6
 _NARROW: Final = ("tf32", "fp8", "fp4", "int8", "flex16")
 
 
-def product_fraction(context: Context, word: str, constants: Constants) -> float:
-    """Fitted rate of a step's products in a precision against that of the kernel model."""
-    chip = context.cluster.chip
+#: Fractions that a step's products reach of the kernel model's rate, by what multiplies them.
+_FRACTIONS: Final = ("matrix_fraction", "narrow_fraction", "plain_fraction")
+
+
+def _fraction(context: Context, word: str) -> int:
+    """Which of `_FRACTIONS` products in a precision reach."""
     if word in _NARROW:
-        return constants.get("narrow_fraction", chip.architecture)
-    matrix_unit = word in ("fp16", "bf16") and chip.has_matrix_units
-    return constants.get("matrix_fraction" if matrix_unit else "plain_fraction", chip.architecture)
+        return 1
+    return 0 if word in ("fp16", "bf16") and context.cluster.chip.has_matrix_units else 2
 
 
-def rates_of(contexts: tuple[Context, ...], constants: Constants) -> Rates:
-    """Sustained rates of every context."""
-    product, conv, memory, compute, traffic, host, vector, recurrent = [], [], [], [], [], [], [], []
-    for context in contexts:
-        chip, stack = context.cluster.chip, context.stack
-        words = (context.recipe.matmul, storage_word(chip, context.recipe))
-        product.append([chip.peak(w) * product_fraction(context, w, constants) for w in words])
-        vector.append(max(chip.vector_peak_flop_per_s.get("fp32", 0.0), chip.peak_flop_per_s.get("fp32", 0.0)))
-        recurrent.append(chip.peak(words[1]) * constants.get("recurrent_fraction"))
-        plain = context.recipe.matmul == "fp32" and chip.has_matrix_units
-        conv.append(
-            constants.get("plain_conv_fraction") if plain else constants.get("conv_fraction", chip.architecture)
-        )
-        memory.append(chip.memory_bandwidth_byte_per_s * constants.get("memory_fraction", chip.architecture))
-        compute.append(constants.get("compute_scale", stack.id))
-        traffic.append(stack.vector_traffic_share * constants.get("traffic_scale", stack.id))
-        captured = 0.0 if stack.graph_capture else 1.0
-        host.append(captured * stack.host_s_per_launch * constants.get("host_scale", stack.id))
-    ones = np.ones(len(contexts))
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """What contexts bring to their rates that no constant moves; shape (C,) each, `peak` and `fraction` (C, 2).
+
+    ``architecture`` and ``stack`` are places among ``architectures`` and ``stacks``: each constant is looked up once.
+    """
+
+    architectures: tuple[str, ...]
+    stacks: tuple[str, ...]
+    architecture: Ints
+    stack: Ints
+    peak: Floats
+    fraction: Ints
+    vector: Floats
+    plain_conv: NDArray[np.bool_]
+    memory_byte_per_s: Floats
+    traffic_share: Floats
+    launch_s: Floats
+
+
+def machines_of(contexts: tuple[Context, ...]) -> Machines:
+    """The machines of contexts, in their order."""
+    architectures = sorted({c.cluster.chip.architecture for c in contexts})
+    stacks = sorted({c.stack.id for c in contexts})
+    chips = [c.cluster.chip for c in contexts]
+    words = [(c.recipe.matmul, storage_word(c.cluster.chip, c.recipe)) for c in contexts]
+    vector = [max(x.vector_peak_flop_per_s.get("fp32", 0.0), x.peak_flop_per_s.get("fp32", 0.0)) for x in chips]
+    return Machines(
+        architectures=tuple(architectures), stacks=tuple(stacks),
+        architecture=np.searchsorted(architectures, [x.architecture for x in chips]).astype(np.int64),
+        stack=np.searchsorted(stacks, [c.stack.id for c in contexts]).astype(np.int64),
+        peak=np.array([[chip.peak(w) for w in pair] for chip, pair in zip(chips, words, strict=True)]),
+        fraction=np.array([[_fraction(c, w) for w in pair] for c, pair in zip(contexts, words, strict=True)]),
+        vector=np.array(vector),
+        plain_conv=np.array([c.recipe.matmul == "fp32" and c.cluster.chip.has_matrix_units for c in contexts]),
+        memory_byte_per_s=np.array([x.memory_bandwidth_byte_per_s for x in chips]),
+        traffic_share=np.array([c.stack.vector_traffic_share for c in contexts]),
+        launch_s=np.array([0.0 if c.stack.graph_capture else c.stack.host_s_per_launch for c in contexts]),
+    )  # fmt: skip
+
+
+def rates_of(machines: Machines, constants: Constants) -> Rates:
+    """Sustained rates of every machine."""
+
+    def of_chip(name: str) -> Floats:
+        return np.array([constants.get(name, a) for a in machines.architectures])[machines.architecture]
+
+    def of_stack(name: str) -> Floats:
+        return np.array([constants.get(name, s) for s in machines.stacks])[machines.stack]
+
+    fractions = np.stack([of_chip(name) for name in _FRACTIONS], axis=1)
+    product = machines.peak * np.take_along_axis(fractions, machines.fraction, axis=1)
+    ones = np.ones(len(machines.stack))
     return Rates(
-        product_flop_per_s=np.array(product), conv_fraction=np.array(conv),
+        product_flop_per_s=product,
+        conv_fraction=np.where(machines.plain_conv, constants.get("plain_conv_fraction"), of_chip("conv_fraction")),
         attention_fraction=ones * constants.get("attention_fraction"),
         attention_backward_fraction=ones * constants.get("attention_backward_fraction"),
         thin_traffic=ones * constants.get("thin_conv_traffic"),
         # A chip without a rate for fp32 on record multiplies thin groups at a sixteenth of its products' peak.
-        thin_flop_per_s=np.where(np.array(vector) > 0, vector, np.array(product)[:, 1] / 16.0)
+        thin_flop_per_s=np.where(machines.vector > 0, machines.vector, product[:, 1] / 16.0)
         * constants.get("thin_conv_fraction"),
-        recurrent_flop_per_s=np.array(recurrent),
-        scan_fraction=ones * constants.get("scan_fraction"), memory_byte_per_s=np.array(memory),
+        recurrent_flop_per_s=machines.peak[:, 1] * constants.get("recurrent_fraction"),
+        scan_fraction=ones * constants.get("scan_fraction"),
+        memory_byte_per_s=machines.memory_byte_per_s * of_chip("memory_fraction"),
         ramp_s=ones * constants.get("kernel_ramp_s"),
-        compute_scale=np.array(compute), traffic_scale=np.array(traffic), host_s_per_launch=np.array(host),
+        compute_scale=of_stack("compute_scale"), traffic_scale=machines.traffic_share * of_stack("traffic_scale"),
+        host_s_per_launch=machines.launch_s * of_stack("host_scale"),
     )  # fmt: skip
+
+
+@once_per_object
+def _machines(lowered: Lowered) -> Machines:
+    return machines_of(lowered.contexts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +150,40 @@ class Exchanging:
         return np.asarray(np.where(messages.seconds > 0.0, call + scale * messages.seconds, 0.0))
 
 
-def exchanging_of(contexts: tuple[Context, ...], constants: Constants) -> Exchanging:
+@dataclass(frozen=True, kw_only=True)
+class Fabrics:
+    """The owners of constants of exchanges, and the places of those of every context among them; shape (C,) each."""
+
+    stacks: tuple[str, ...]
+    names: tuple[str, ...]
+    stack: Ints
+    inside: Ints
+    outside: Ints
+
+
+@once_per_object
+def _fabrics(lowered: Lowered) -> Fabrics:
+    stacks = sorted({c.stack.id for c in lowered.contexts})
+    pairs = [(c.cluster.up_fabric, c.cluster.out_fabric) for c in lowered.contexts]
+    names = sorted({name for pair in pairs for name in pair})
+    return Fabrics(
+        stacks=tuple(stacks), names=tuple(names),
+        stack=np.searchsorted(stacks, [c.stack.id for c in lowered.contexts]).astype(np.int64),
+        inside=np.searchsorted(names, [up for up, _ in pairs]).astype(np.int64),
+        outside=np.searchsorted(names, [out for _, out in pairs]).astype(np.int64),
+    )  # fmt: skip
+
+
+def exchanging_of(lowered: Lowered, constants: Constants) -> Exchanging:
     """The constants of every context's exchanges."""
-    stack = np.array([constants.get("exchange_scale", c.stack.id) for c in contexts])
+    fabrics = _fabrics(lowered)
+    stack = np.array([constants.get("exchange_scale", s) for s in fabrics.stacks])[fabrics.stack]
+    wire = np.array([constants.get("wire_scale", name) for name in fabrics.names])
+    step = np.array([constants.get("step_s", name) for name in fabrics.names])
     return Exchanging(
-        call_s=np.full(len(contexts), constants.get("call_s")),
-        inside=stack * np.array([constants.get("wire_scale", c.cluster.up_fabric) for c in contexts]),
-        outside=stack * np.array([constants.get("wire_scale", c.cluster.out_fabric) for c in contexts]),
-        step_s=np.array([constants.get("step_s", c.cluster.out_fabric) for c in contexts]),
-    )
+        call_s=np.full(len(stack), constants.get("call_s")), inside=stack * wire[fabrics.inside],
+        outside=stack * wire[fabrics.outside], step_s=step[fabrics.outside],
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +215,9 @@ def price(
     ``traffic`` is what `traffic_of` made of the same strategies, for callers that price them again and again. Without
     ``contention`` compute takes its own time whatever is exchanged beside it.
     """
-    rates = rates_of(lowered.contexts, constants)
+    rates = rates_of(_machines(lowered), constants)
     traffic = traffic_of(lowered) if traffic is None else traffic
-    exchanging = exchanging_of(lowered.contexts, constants)
+    exchanging = exchanging_of(lowered, constants)
     device, host_s = block_seconds(lowered.table, rates, lowered.shape_context, lowered.repeats.shape[1])
     exchanges = _tensor(lowered, traffic, exchanging, constants, device[FORWARD], device[BACKWARD] + device[WEIGHTS])
     tensor_forward, tensor_backward = exchanges
@@ -266,7 +337,7 @@ def _on_the_host(lowered: Lowered) -> Floats:
 
 def server_exchange_of(lowered: Lowered, constants: Constants) -> ServerExchange:
     """What workers exchange with parameter servers, with a step's own constants; (S,)."""
-    context, exchanging = lowered.context, exchanging_of(lowered.contexts, constants)
+    context, exchanging = lowered.context, exchanging_of(lowered, constants)
     small, large = messages_between_hosts(lowered)
     return server_exchange(
         lowered, small_s=exchanging.seconds(small, context), large_s=exchanging.seconds(large, context),
@@ -413,6 +484,7 @@ def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
     )
 
 
+@once_per_object
 def _shards(lowered: Lowered) -> Floats:
     """Ranks among which the update of a parameter is shared; (S,)."""
     ranks = (lowered.dp * lowered.cp).astype(float)
@@ -420,6 +492,7 @@ def _shards(lowered: Lowered) -> Floats:
     return np.asarray(np.where(lowered.sharding > 0, limit, 1.0))
 
 
+@once_per_object
 def _updated_parameters(lowered: Lowered) -> Floats:
     """Parameters that one rank of every role updates; (S, R)."""
     repeat, spread = lowered.repeat.astype(float), lowered.spread_parameters[lowered.shape]

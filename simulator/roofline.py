@@ -23,7 +23,7 @@ from .kernels.settings import Setting, Settings
 from .lowering import Context
 from .partition import lower_ops
 from .priced_rows import Shapes
-from .pricing import rates_of
+from .pricing import machines_of, rates_of
 from .stack import Stack
 
 #: What can take longest in a layer: arithmetic, memory traffic, or the start of its kernels.
@@ -98,7 +98,7 @@ def layer_roofline(
     context = Context(cluster=one_chip(chip), stack=stack, recipe=recipe, optimizer=optimizer("sgd"))
     shapes = Shapes.one(micro_batch=micro_batch, tp=tp, cp=cp, sequence_parallel=sequence_parallel)
     table = lower_ops(workload, chip=chip, stack=stack, recipe=recipe, shapes=shapes)
-    rates = rates_of((context,), constants)
+    rates = rates_of(machines_of((context,)), constants)
     first = np.zeros(table.rows, np.int64)
     none = np.zeros(table.rows)
     starts = kernel_seconds(replace(table, work=none, byte=none), rates, first)

@@ -127,6 +127,15 @@ class Traffic:
     send: Messages  # (S,)
     hosts: Floats  # (S,): servers that a gradient's group spans
 
+    def take(self, rows: Ints, shapes: Ints) -> Traffic:
+        """That of the strategies in some rows and of some shapes, in their order."""
+        per_strategy = {name: getattr(self, name).take(rows) for name in (*_PER_STRATEGY, "send")}
+        per_shape = {name: getattr(self, name).take(shapes) for name in _PER_SHAPE}
+        return Traffic(
+            **per_strategy, **per_shape, bucket_share=self.bucket_share[rows], spread_share=self.spread_share[rows],
+            hosts=self.hosts[rows],
+        )  # fmt: skip
+
 
 #: Bytes of a compressed gradient of one parameter on the wire, by the words of `parallelism.COMPRESSIONS`; 0: as it is.
 #: Sparse ones send values and places of 4 B each; their sums are gathered, so that ranks times as many arrive.
@@ -150,6 +159,10 @@ _GROUP_KEY: Final = ("context", "tp", "cp", "pp", "dp", "ep", "etp", "hybrid", "
 _PER_STRATEGY: Final = (
     "reduce", "scatter", "replicas", "spread_reduce", "spread_scatter", "gather", "reduce_after", "scatter_after",
     "replicas_after", "spread_reduce_after", "spread_scatter_after", "update", "spread_update",
+)  # fmt: skip
+_PER_SHAPE: Final = (
+    "tensor_forward", "tensor_backward", "expert", "hybrid_gather", "hybrid_scatter", "halo", "context_ring",
+    "context_scatter", "context_heads",
 )  # fmt: skip
 
 

@@ -172,6 +172,7 @@ LAYERS = (
     (
         "constants",
         "errors",
+        "kept",
         "output",
         "stepspec",
         "stack",
@@ -204,7 +205,8 @@ LAYERS = (
     ("staging",),
     ("traffic",),
     ("server_exchange",),
-    ("pricing", "calibration.fit", "calibration.kernel_fit"),
+    ("pricing", "calibration.slopes"),
+    ("calibration.fit", "calibration.kernel_fit"),
     ("analytic", "composition", "events", "contention", "hosts", "memory", "roofline"),
     ("legality", "generation"),
     (

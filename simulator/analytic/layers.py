@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kept import once_per_object
 from ..kernels.optable import Ints
 from ..lowering import Lowered
 from ..stepspec import SCHEDULES
@@ -105,6 +106,7 @@ class RoleBlocks:
     last: Ints  # in the last chunk
 
 
+@once_per_object
 def role_blocks(low: Lowered) -> RoleBlocks:
     """Blocks by role; where stages are given one by one, those of stage 0, 1 and p - 1."""
     if (low.virtual_stages == 1).all():

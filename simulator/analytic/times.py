@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..constants import Constants
+from ..kept import once_per_object
 from ..kernels.optable import Ints
 from ..lowering import Lowered
 from ..stepspec import GRADIENT_MODES, PARTS, SCHEDULES
@@ -42,6 +43,7 @@ def evaluate(lowered: Lowered, constants: Constants, traffic: Traffic | None = N
     return step_times(batch(lowered, constants, traffic))
 
 
+@once_per_object
 def _followed(low: Lowered) -> Ints:
     """Strategies without a closed form."""
     follow = ~np.isin(low.schedule, _CLOSED)

@@ -45,7 +45,7 @@ PASSES: Final = 4
 RATES: Final = ("matmul", "plain")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class OpTable:
     """Kernels to price, column by column; every column has shape (rows,).
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kept import once_per_object
 from .optable import ATTENTION, BACKWARD, CONV, PASSES, RECURRENT, SCAN, THIN, VECTOR, Floats, Ints, OpTable
 
 
@@ -39,6 +40,29 @@ class Rates:
     host_s_per_launch: Floats
 
 
+class _Places(NamedTuple):
+    """Rows of a table by what their rate depends on."""
+
+    conv: Ints
+    attention_forward: Ints
+    attention_backward: Ints
+    scan: Ints
+    thin: Ints
+    recurrent: Ints
+    vector: Ints
+
+
+@once_per_object
+def _places(table: OpTable) -> _Places:
+    kind, back = table.kind, table.phase == BACKWARD
+    attention = kind == ATTENTION
+    masks = (
+        kind == CONV, attention & ~back, attention & back, kind == SCAN, kind == THIN, kind == RECURRENT,
+        kind == VECTOR,
+    )  # fmt: skip
+    return _Places(*map(np.flatnonzero, masks))
+
+
 def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
     """Device time of every row.
 
@@ -49,23 +73,18 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
     shape (rows,). Returns shape (rows,) [s].
     """
     fraction = np.ones(table.rows)
-    conv = table.kind == CONV
-    fraction[conv] = rates.conv_fraction[context[conv]]
-    attention = table.kind == ATTENTION
-    forward = attention & (table.phase != BACKWARD)
-    backward = attention & (table.phase == BACKWARD)
-    fraction[forward] = rates.attention_fraction[context[forward]]
-    fraction[backward] = rates.attention_backward_fraction[context[backward]]
-    scan = table.kind == SCAN
-    fraction[scan] = rates.scan_fraction[context[scan]]
+    at = _places(table)
+    fraction[at.conv] = rates.conv_fraction[context[at.conv]]
+    fraction[at.attention_forward] = rates.attention_fraction[context[at.attention_forward]]
+    fraction[at.attention_backward] = rates.attention_backward_fraction[context[at.attention_backward]]
+    fraction[at.scan] = rates.scan_fraction[context[at.scan]]
     arithmetic = table.work / (rates.product_flop_per_s[context, table.rate] * fraction)
     arithmetic *= rates.compute_scale[context]
-    thin, recurrent = table.kind == THIN, table.kind == RECURRENT
-    arithmetic[thin] = table.flop[thin] / rates.thin_flop_per_s[context[thin]]
-    arithmetic[recurrent] = table.work[recurrent] / rates.recurrent_flop_per_s[context[recurrent]]
+    arithmetic[at.thin] = table.flop[at.thin] / rates.thin_flop_per_s[context[at.thin]]
+    arithmetic[at.recurrent] = table.work[at.recurrent] / rates.recurrent_flop_per_s[context[at.recurrent]]
     traffic = table.byte / rates.memory_byte_per_s[context]
-    traffic *= np.where(table.kind == VECTOR, rates.traffic_scale[context], 1.0)
-    traffic[thin] *= rates.thin_traffic[context[thin]]
+    traffic[at.vector] *= rates.traffic_scale[context[at.vector]]
+    traffic[at.thin] *= rates.thin_traffic[context[at.thin]]
     return np.asarray(table.launches * rates.ramp_s[context] + np.maximum(arithmetic, traffic))
 
 

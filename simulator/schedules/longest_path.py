@@ -152,25 +152,38 @@ class _Run:
     def _times(self, task_ps: Ints, send_ps: Ints, after_ps: Ints | None) -> tuple[Ints, Ints, Ints]:
         """Ends and arrivals of all tasks (tasks + 1, n), the last row 0; begin of every rank's first task (p, n)."""
         ends = np.zeros((self.graph.size + 1, len(send_ps)), np.int64)
-        arrivals = ends if self.sends_hold else np.zeros_like(ends)
         by_task = np.ascontiguousarray(np.moveaxis(task_ps, 0, -1))
-        held_after = None if after_ps is None else after_ps.T
-        first_begun = np.zeros((len(self.first), len(send_ps)), np.int64)
+        kind, rank, chunk, sends = _by_node(*self.shape)
+        took, sent = by_task[kind, rank, chunk], sends[:, None] * send_ps
+        if self.sends_hold:
+            took += sent
+            for level in self.graph.levels:
+                begin = np.maximum(ends.take(level.before, axis=0), ends.take(level.needed, axis=0))
+                ends[level.node] = begin + took.take(level.node, axis=0)
+            return ends, ends, ends[self.first] - took[self.first]
+        arrivals = np.zeros_like(ends)
+        held = np.zeros_like(took) if after_ps is None else after_ps.T[rank] * (kind == _BACKWARD)[:, None]
         for level in self.graph.levels:
-            begin = np.maximum(ends[level.before], arrivals[level.needed])
-            end = begin + by_task[level.kind, level.rank, level.chunk]
-            sent = level.sends[:, None] * send_ps
-            if self.sends_hold:
-                ends[level.node] = end + sent
-            else:
-                # What is not sent follows nothing: it arrives as it ends.
-                arrivals[level.node] = np.maximum(end, arrivals[level.sent_before]) + sent
-                if held_after is not None:
-                    end = end + held_after[level.rank] * (level.kind == _BACKWARD)[:, None]
-                ends[level.node] = end
-            opening = level.before < 0
-            first_begun[level.rank[opening]] = begin[opening]
+            node = level.node
+            end = np.maximum(ends.take(level.before, axis=0), arrivals.take(level.needed, axis=0))
+            end += took.take(node, axis=0)
+            # What is not sent follows nothing: it arrives as it ends.
+            before = arrivals.take(level.sent_before, axis=0)
+            arrivals[node] = np.maximum(end, before) + sent.take(node, axis=0)
+            ends[node] = end + held.take(node, axis=0)
+        first_begun = (ends[:-1] - took - held)[self.first]
         return ends, arrivals, first_begun
+
+
+@lru_cache(maxsize=256)
+def _by_node(schedule: str, stages: int, micro_batches: int, virtual_stages: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Kind, rank, chunk and whether it sends, of every task of a run in the order of its nodes."""
+    levels = graph(schedule, stages, micro_batches, virtual_stages).levels
+    order = np.argsort(np.concatenate([level.node for level in levels]))
+    kind, rank, chunk, sends = (
+        np.concatenate([getattr(level, name) for level in levels])[order] for name in ("kind", "rank", "chunk", "sends")
+    )
+    return kind, rank, chunk, sends
 
 
 @lru_cache(maxsize=256)

@@ -10,30 +10,28 @@ import csv
 import hashlib
 import io
 import math
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from ..calibration.fit import Owners, fit, owners_of
+from ..calibration.fit import fit
+from ..calibration.slopes import owners_of
 from ..calibration_data import FamilyRecord, Record, load
 from ..constants import Constants
 from ..kernels.optable import Floats
 from .baseline import baseline_step_s
 from .evaluate import JobTable, job_table
+from .fold_fits import FoldFits
 from .memory_rows import memory_gb
 from .rows import MEMORY_METRIC, METRICS, RunJob, Unsupported, read_rows, resolve
 
 #: Groups are dealt to this many folds; each is predicted with constants fitted on the others.
-FOLDS: Final = 10
-#: Tables with more runs than this are fitted fold by fold on all cores.
-_PARALLEL_FROM: Final = 1000
+FOLDS: Final = 20
+#: Runs that a table needs to be cross-fitted.
+LEAST_RUNS: Final = 20
 #: How many groups' worth of the family's spread a stack's own spread is pulled by.
 _PULL: Final = 3.0
 OUTPUT_COLUMNS: Final = (
@@ -161,20 +159,29 @@ class CrossFit:
         return np.asarray(np.log(self.baseline_s / self.measured_s))
 
 
-def cross_fit(table: Table, *, progress: Callable[[str], None] = lambda _: None) -> CrossFit:
-    """Fit `FOLDS` times, each time without one fold of groups, and predict that fold."""
+def cross_fit(
+    table: Table, lowered: JobTable | None = None, *, progress: Callable[[str], None] = lambda _: None
+) -> CrossFit:
+    """Fit `FOLDS` times, each time without one fold of groups, and predict that fold.
+
+    ``lowered`` are the table's primary runs, for callers that have them.
+    """
     index = table.primary
     jobs = [table.jobs[i] for i in index]
     measured = np.array([table.measured_s[i] for i in index])
-    if len(jobs) < 20:
-        raise TableError(f"--held-out needs at least 20 runs with a measured value; the table has {len(jobs)}.")
-    lowered = job_table(jobs)
-    owners = owners_of([job.context for job in jobs])
-    groups = [job.group for job in jobs]
-    folds = np.array([fold_of(group) for group in groups])
+    if len(jobs) < LEAST_RUNS:
+        raise TableError(
+            f"--held-out needs at least {LEAST_RUNS} runs with a measured value; the table has {len(jobs)}."
+        )
+    lowered = job_table(jobs) if lowered is None else lowered
+    folds = np.array([fold_of(job.group) for job in jobs])
     step = np.zeros(len(jobs))
     constants: dict[int, Constants] = {}
-    for fold, fitted in _fit_folds(lowered, measured, owners, groups, folds):
+    fits = FoldFits(
+        lowered=lowered, measured_s=measured, owners=owners_of([job.context for job in jobs]),
+        groups=tuple(job.group for job in jobs), folds=folds,
+    )  # fmt: skip
+    for fold, fitted in fits.without_each():
         inside = folds == fold
         constants[fold] = fitted
         step[inside] = lowered.step_s(fitted)[inside]
@@ -188,33 +195,13 @@ def cross_fit(table: Table, *, progress: Callable[[str], None] = lambda _: None)
     )
 
 
-def _fit_folds(
-    lowered: JobTable, measured: Floats, owners: Owners, groups: Sequence[object], folds: Floats
-) -> Iterator[tuple[int, Constants]]:
-    """Constants fitted without each fold, in the order of the folds; large tables use the machine's cores."""
-    numbers = sorted(set(folds.tolist()))
-    task = partial(_fit_without, lowered, measured, owners, groups, folds)
-    workers = min(os.cpu_count() or 1, len(numbers)) if len(measured) > _PARALLEL_FROM else 1
-    if workers == 1:
-        yield from zip(numbers, map(task, numbers), strict=True)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from zip(numbers, pool.map(task, numbers), strict=True)
-
-
-def _fit_without(
-    lowered: JobTable, measured: Floats, owners: Owners, groups: Sequence[object], folds: Floats, fold: int
-) -> Constants:
-    return fit(lowered.step_s, measured, owners, groups, weight=(folds != fold).astype(float)).constants
-
-
 def fit_all(table: Table) -> Constants:
     """Constants fitted on all primary runs of a table: for plans and for rows without a measured value."""
     jobs = [table.jobs[i] for i in table.primary]
     measured = np.array([table.measured_s[i] for i in table.primary])
-    return fit(
-        job_table(jobs).step_s, measured, owners_of([j.context for j in jobs]), [j.group for j in jobs]
-    ).constants
+    lowered = job_table(jobs)
+    owners, groups = owners_of([j.context for j in jobs]), [j.group for j in jobs]
+    return fit(lowered.step_s, measured, owners, groups, moved_s=lowered.moved_s).constants
 
 
 def record_of(table: Table, crossed: CrossFit) -> Record:
@@ -403,19 +390,21 @@ def validate_runs(
 
 def predict_runs_held_out(table: Table, *, progress: Callable[[str], None] = lambda _: None) -> ValidationResult:
     """Predict every row of a table with constants fitted without the row's group."""
-    crossed = cross_fit(table, progress=progress)
+    order = sorted(table.jobs)
+    place = {index: position for position, index in enumerate(order)}
+    lowered = job_table([table.jobs[i] for i in order])
+    progress("all jobs are lowered")
+    primary = lowered.only(np.array([place[i] for i in table.primary], dtype=np.int64))
+    crossed = cross_fit(table, primary, progress=progress)
     record = record_of(table, crossed)
-    step: dict[int, float] = {}
+    # Rows of a fold that no primary run is in have constants of any fold.
+    any_fold = min(crossed.fold_constants)
+    folds = np.array([fold_of(table.jobs[i].group) for i in order])
+    folds = np.where(np.isin(folds, list(crossed.fold_constants)), folds, any_fold)
+    step_s = np.zeros(len(order))
     for fold, constants in crossed.fold_constants.items():
-        members = [i for i, job in table.jobs.items() if fold_of(job.group) == fold]
-        if members:
-            step.update(
-                zip(members, job_table([table.jobs[i] for i in members]).step_s(constants).tolist(), strict=True)
-            )
-    rest = [i for i in table.jobs if i not in step]
-    if rest:
-        any_fold = next(iter(crossed.fold_constants.values()))
-        step.update(zip(rest, job_table([table.jobs[i] for i in rest]).step_s(any_fold).tolist(), strict=True))
+        step_s[folds == fold] = lowered.step_s(constants)[folds == fold]
+    step = dict(zip(order, step_s.tolist(), strict=True))
     count = max(len(c.values) for c in crossed.fold_constants.values())
     return ValidationResult(
         table=table,

@@ -17,7 +17,7 @@ from simulator.kernels.kernel_constants import KernelConstants
 from simulator.lowering import Context, Lowered, join, lower
 from simulator.parallelism import Parallelism
 from simulator.priced_rows import storage_word
-from simulator.pricing import Durations, price, product_fraction, ticks
+from simulator.pricing import Durations, machines_of, price, rates_of, ticks
 from simulator.stack import Stack, stack
 from simulator.traffic import gradient_byte_of, traffic_of
 from workloads.optimizer import optimizer
@@ -315,9 +315,10 @@ def test_host_time_of_a_step_is_zero_where_graphs_are_captured() -> None:
     ],
 )  # fmt: skip
 def test_products_reach_the_fraction_of_their_units(chip_system: str, word: str, name: str) -> None:
-    cluster = system(chip_system).cluster
-    own = Constants(values={key_of(name, cluster.chip.architecture): 0.123})
-    assert product_fraction(replace(context(), cluster=cluster), word, own) == 0.123
+    one = replace(context(), cluster=system(chip_system).cluster, recipe=replace(context().recipe, matmul=word))
+    chip = one.cluster.chip
+    own = Constants(values={key_of(name, chip.architecture): 0.123})
+    assert rates_of(machines_of((one,)), own).product_flop_per_s[0, 0] == 0.123 * chip.peak(word)
 
 
 def test_attention_stays_out_of_fp8() -> None:

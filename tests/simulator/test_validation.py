@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import hwmodels.catalog as hardware
 import simulator
 import simulator.validation.runs as runs
-from simulator.calibration.fit import OUTLIER, fit, owners_of
+from simulator.calibration.fit import OUTLIER, fit
+from simulator.calibration.slopes import owners_of
 from simulator.calibration_data import load, load_constants
 from simulator.constants import SPECS, Constants, key_of
 from simulator.validation import TableError, predict_runs, validate_runs
