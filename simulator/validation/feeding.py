@@ -78,8 +78,12 @@ HOST_TABLES: Final = (("MindSpore benchmark", "host-device", 39, 320.0),)
 class HostWork:
     """Seconds of a step that hosts work; ``waited`` for by the chips, or running beside them."""
 
-    seconds: float = 0.0
-    waited: bool = False
+    seconds: float
+    waited: bool
+
+
+#: Hosts that feed their chips in time.
+NO_HOST_WORK: Final = HostWork(seconds=0.0, waited=False)
 
 
 def fed_s(step_s: Floats, host_s: Floats, waited: NDArray[np.bool_]) -> Floats:
@@ -105,4 +109,4 @@ def host_work(config: Mapping[str, str], samples: float, chips: int, assumed: li
         if named and re.search(reader.software, config["software"]) and config["input_data"] != "synthetic":
             assumed.append(f"input {reader.cores / reader.core_s:.0f} samples/s at most: {reader.why}")
             return HostWork(seconds=samples * reader.core_s / reader.cores, waited=reader.prefetch == 0)
-    return HostWork()
+    return NO_HOST_WORK

@@ -75,7 +75,9 @@ TABLE: Final = (
         columns={"image_size": "224", "global_batch": "512", "precision": "fp32"},
     ),
     Published(source="DAWNBench", model="DrQA|BiDAF|Fusion", columns={"precision": "fp32"}, why="the entry's program"),
-    Published(source="Ying|1811.06992", model="ResNet-50", columns={"global_batch": "32768"}, why="the paper's abstract"),
+    Published(
+        source="Ying|1811.06992", model="ResNet-50", columns={"global_batch": "32768"}, why="the paper's abstract"
+    ),
     Published(
         source="Pythia", model=r"Pythia-(70|160|410)M", why=_CONFIG,
         columns={"micro_batch": "32", "recompute": "full", "software": "GPT-NeoX, FlashAttention"},

@@ -31,7 +31,7 @@ from ..stack import RECOMPUTE_MODES, Stack
 from .cells import Unsupported as Unsupported
 from .cells import count, number
 from .conventions import convention_of, flop_per_sample
-from .feeding import HostWork, host_work
+from .feeding import NO_HOST_WORK, HostWork, host_work
 from .machines import cluster_for, server_for
 from .published import completed, swapped_value_per_s
 from .samples import DEFAULT_BATCHES, DEFAULT_MICRO_BATCHES, are_unjoined, default_of, workload_of
@@ -90,7 +90,7 @@ class RunJob:
     assumed: tuple[str, ...]
     group: tuple[str, str, str]
     value_per_s: float = 0.0
-    host: HostWork = HostWork()
+    host: HostWork = NO_HOST_WORK
 
     def metric_value(self, step_s: float) -> float:
         """The row's metric for a step of that length, in the row's own unit."""
@@ -152,7 +152,8 @@ def resolve(row: Mapping[str, str]) -> RunJob:
     return RunJob(
         row=config, workload=workload, context=context, parallelism=parallelism,
         frozen=config["kind"] == "lora", metric=metric,
-        value_per_rate=value, value_per_s=value_per_s, host=host, assumed=tuple(assumed), group=(config["source"], named, config["chip"]),
+        value_per_rate=value, value_per_s=value_per_s, host=host, assumed=tuple(assumed),
+        group=(config["source"], named, config["chip"]),
     )  # fmt: skip
 
 
