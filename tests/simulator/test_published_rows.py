@@ -110,7 +110,8 @@ def test_image_core_seconds_are_those_of_imagenet_at_its_own_size_and_grow_with_
 @pytest.mark.parametrize("reader", READERS)
 def test_a_reader_binds_its_own_program_on_real_data_and_no_other(reader) -> None:
     model = re.sub(r"[^\w .+-]", "", reader.model.split("|")[0])
-    row = {"source": reader.source, "model": model, "software": reader.software.strip("^"), "input_data": ""}
+    row = {"source": reader.source, "model": model, "software": reader.software.strip("^"), "chip": reader.chip}
+    row["input_data"] = reader.data
     assumed: list[str] = []
     work = host_work(row, 640.0, 8, assumed)
     assert work.seconds == pytest.approx(640.0 * reader.core_s / reader.cores)
