@@ -45,7 +45,9 @@ _COMPILER: Final = {
 _ELSEWHERE: Final = {
     ("mlperf-nemo", "cdna3"): "rocm-megatron-2025", ("mlperf-nemo", "cdna4"): "rocm-megatron-2025",
     ("maxtext-gpu", "tpu"): "maxtext-tpu", ("pytorch-fsdp", "tpu"): "jax-tpu",
-    ("pytorch-fsdp", "cdna3"): "rocm-megatron-2025",
+    ("pytorch-fsdp", "cdna3"): "rocm-megatron-2025", ("dawnbench", "tpu"): "tf-tpu-2018",
+    ("mlperf-mxnet", "tpu"): "mlperf-tf", ("mlperf-detector", "tpu"): "mlperf-tf-detector",
+    ("mlperf-detector-0.7", "tpu"): "mlperf-tf-detector", ("caffe-2016", "many-core"): "intel-caffe",
 }  # fmt: skip
 _CONVNET_STACK: Final = "tf1-horovod"
 

@@ -17,6 +17,7 @@ from ..lowering import Context, Lowered, join, lower
 from ..pricing import Durations, price
 from ..staging import staged
 from ..traffic import Traffic, traffic_of
+from .feeding import fed_s
 from .rows import RunJob
 
 #: Workloads are lowered apart by how many blocks they have, up to each of these and beyond: joined, all take the width
@@ -26,16 +27,22 @@ _BLOCKS: Final = (4, 8, 11, 16, 24)
 
 @dataclass(frozen=True, kw_only=True)
 class JobPart:
-    """Jobs that are priced in one go; ``strategy`` is the row of each in ``lowered``, like jobs share one."""
+    """Jobs that are priced in one go; ``strategy`` is the row of each in ``lowered``, like jobs share one.
+
+    ``host_s`` is what the hosts of each work for a step [s], ``waited`` whether its chips wait for that (`feeding`).
+    """
 
     positions: Ints
     strategy: Ints
+    host_s: Floats
+    waited: NDArray[np.bool_]
     lowered: Lowered
     traffic: Traffic
 
     def step_s(self, constants: Constants) -> Floats:
         """Step time of every job of the part, shape (positions,) [s]."""
-        return np.asarray(evaluate(self.lowered, constants, self.traffic).total_s[self.strategy])
+        alone_s = evaluate(self.lowered, constants, self.traffic).total_s[self.strategy]
+        return fed_s(alone_s, self.host_s, self.waited)
 
     def depending_on(self, keys: Collection[str]) -> NDArray[np.bool_]:
         """Whether any duration of a job depends on one of some constants, shape (positions,).
@@ -53,8 +60,8 @@ class JobPart:
         rows, strategy = np.unique(self.strategy[places], return_inverse=True)
         lowered, shapes = self.lowered.only(rows)
         return JobPart(
-            positions=positions, strategy=strategy.reshape(-1).astype(np.int64), lowered=lowered,
-            traffic=self.traffic.take(rows, shapes),
+            positions=positions, strategy=strategy.reshape(-1).astype(np.int64), host_s=self.host_s[places],
+            waited=self.waited[places], lowered=lowered, traffic=self.traffic.take(rows, shapes),
         )  # fmt: skip
 
 
@@ -141,7 +148,12 @@ def job_table(jobs: Sequence[RunJob]) -> JobTable:
             strategy += [count + row[jobs[p].parallelism] for p in positions]
             count += len(row)
         joined = join(lowered)
+        hosts = [jobs[p].host for p in order]
         parts.append(
-            JobPart(positions=np.array(order), strategy=np.array(strategy), lowered=joined, traffic=traffic_of(joined))
-        )
+            JobPart(
+                positions=np.array(order), strategy=np.array(strategy),
+                host_s=np.array([host.seconds for host in hosts]), waited=np.array([host.waited for host in hosts]),
+                lowered=joined, traffic=traffic_of(joined),
+            )
+        )  # fmt: skip
     return JobTable(size=len(jobs), parts=tuple(parts))

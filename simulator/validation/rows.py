@@ -30,7 +30,9 @@ from ..stack import RECOMPUTE_MODES, Stack
 from .cells import Unsupported as Unsupported
 from .cells import count, number
 from .conventions import convention_of, flop_per_sample
+from .feeding import NO_HOST_WORK, HostWork, host_work
 from .machines import cluster_for, server_for
+from .published import completed, swapped_value_per_s
 from .samples import (
     DEFAULT_ACCUMULATIONS,
     DEFAULT_BATCHES,
@@ -79,7 +81,8 @@ _ONLY_BY_MEMORY: Final = ("nvidia-h100-96gb-hbm2e",)
 class RunJob:
     """One measured run as a job: what to price and how its step time becomes the row's metric.
 
-    ``value_per_rate`` x (1 / step time) is a rate metric; for "step_time_s" the prediction is the step time itself.
+    ``value_per_rate`` x (1 / step time) is a rate metric; ``value_per_s`` x step time is one that grows with the step,
+    as "step_time_s" does.
     ``group`` is (source, model, chip): the unit that is left out in cross-fitting.
     """
 
@@ -92,10 +95,16 @@ class RunJob:
     value_per_rate: float
     assumed: tuple[str, ...]
     group: tuple[str, str, str]
+    value_per_s: float = 0.0
+    host: HostWork = NO_HOST_WORK
 
     def metric_value(self, step_s: float) -> float:
         """The row's metric for a step of that length, in the row's own unit."""
-        return step_s if self.metric == "step_time_s" else self.value_per_rate / step_s
+        return self.value_per_s * step_s if self.value_per_s else self.value_per_rate / step_s
+
+    def step_s(self, value: float) -> float:
+        """The step that a value of the row's metric stands for [s]."""
+        return value / self.value_per_s if self.value_per_s else self.value_per_rate / value
 
     @property
     def family(self) -> str:
@@ -116,6 +125,8 @@ def resolve(row: Mapping[str, str]) -> RunJob:
     if metric not in (*METRICS, MEMORY_METRIC):
         raise Unsupported(f"metric {metric!r} does not follow from a step time")
     assumed: list[str] = []
+    named = config["model"]
+    config = completed(config, assumed)
     workload = workload_of(config, assumed)
     chip = _chip(config, assumed)
     stack = stack_of(config, workload, chip, assumed)
@@ -131,6 +142,10 @@ def resolve(row: Mapping[str, str]) -> RunJob:
         value = 0.0
     else:
         value = _value_per_rate(config, metric, workload, chip, recipe, parallelism, batch)
+    value_per_s = 1.0 if metric == "step_time_s" else 0.0
+    if metric == "samples_per_s":
+        value_per_s = swapped_value_per_s(config, batch)
+    host = host_work(config, batch, parallelism.chips, assumed)
     servers = re.search(r"(\d+) parameter server", config["allreduce_algorithm"])
     hybrid = config["sharding"] == "hsdp" or "InternEvo" in config["source"]
     parallelism = replace(
@@ -143,7 +158,8 @@ def resolve(row: Mapping[str, str]) -> RunJob:
     return RunJob(
         row=config, workload=workload, context=context, parallelism=parallelism,
         frozen=config["kind"] == "lora", metric=metric,
-        value_per_rate=value, assumed=tuple(assumed), group=(config["source"], config["model"], config["chip"]),
+        value_per_rate=value, value_per_s=value_per_s, host=host, assumed=tuple(assumed),
+        group=(config["source"], named, config["chip"]),
     )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def read_table(path: Path, *, keep: Callable[[Mapping[str, str]], bool] = lambda
         jobs[index] = job
         value = finite_number(row.get("value"))
         if value is not None and value > 0:
-            measured[index] = value if job.metric == "step_time_s" else job.value_per_rate / value
+            measured[index] = job.step_s(value)
     return Table(
         rows=rows,
         jobs=jobs,

@@ -87,9 +87,6 @@ def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tu
     network = str(entry.printed.get("network", "")) if entry else ""
     if base.sample in ("image", "volume"):
         size = count(config, "image_size")
-        if not size and "DAWNBench" in config["source"] and config["chip"].startswith("V100") and _is_imagenet(base):
-            size = 160
-            assumed.append("mean image size 160: entries grow the images in training")
         return 0, size if not network or takes(network, "image_size") else 0
     if base.sample == "record" or (network and not takes(network, "seq_len")):
         return 0, 0
@@ -102,10 +99,6 @@ def _sample_size(name: str, config: Mapping[str, str], assumed: list[str]) -> tu
         assumed.append(f"sequence length {length}")
         return (0, 0) if network else (length, 0)
     return length, 0
-
-
-def _is_imagenet(workload: Workload) -> bool:
-    return int(workload.hyper.get("image_size", 0) or 0) >= 200
 
 
 def _bert_length(base: Workload, length: int, config: Mapping[str, str], assumed: list[str]) -> int:

@@ -201,7 +201,7 @@ def summarise_sweeps(result: ValidationResult) -> SweepSummary:
         value = result.predictions[index].predicted
         if value is not None:
             job = table.jobs[index]
-            step_s[index] = value if job.metric == "step_time_s" else job.value_per_rate / value
+            step_s[index] = job.step_s(value)
     return sweep_summary(table, step_s, held_out=result.held_out)
 
 
