@@ -48,6 +48,7 @@ _ELSEWHERE: Final = {
     ("pytorch-fsdp", "cdna3"): "rocm-megatron-2025", ("dawnbench", "tpu"): "tf-tpu-2018",
     ("mlperf-mxnet", "tpu"): "mlperf-tf", ("mlperf-detector", "tpu"): "mlperf-tf-detector",
     ("mlperf-detector-0.7", "tpu"): "mlperf-tf-detector", ("caffe-2016", "many-core"): "intel-caffe",
+    ("megatron-deepspeed-long", "volta"): "megatron-deepspeed-2023",
 }  # fmt: skip
 _CONVNET_STACK: Final = "tf1-horovod"
 
