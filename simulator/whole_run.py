@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -13,18 +13,20 @@ from .constants import Constants
 from .defaults import Software, software
 from .errors import InputError
 from .explain import known_error, nearest_fit
+from .forward_pass import forward_run
 from .hosts import host_of
 from .job import Job, resolve
 from .outcome import intervals
 from .outcome.availability import spares_needed
 from .outcome.checkpoint import MODES, Checkpoints, checkpoint_byte, checkpoint_times
+from .outcome.energy import PUE
 from .outcome.failures import RESTART_S, Failures, RunError, counts_for, job_failures
 from .outcome.input import fed_step_s, input_times
 from .outcome.money import ChipPrice
 from .outcome.purchase import Terms, price_of
 from .outcome.run_clock import RunTime, RunWork, expected, with_interval
 from .outcome.run_draws import RunDraws, draw_runs
-from .outcome.run_energy import PUE, RunEnergy, draw, run_energy
+from .outcome.run_energy import RunEnergy, draw, run_energy
 from .outcome.storage import FileSystem
 from .parallelism import Parallelism
 from .query import PlanQuery
@@ -66,7 +68,7 @@ class RunTerms:
     startup_s: float = 600.0
     trials: int = 0
     trial_share: float = 1.0
-    price: Terms = Terms()
+    price: Terms = field(default_factory=Terms)
     kg_per_kwh: float = 0.0
     pue: float = PUE
     draws: int = 400
@@ -175,7 +177,7 @@ def whole_run(
     low, high = (known.low_factor, known.high_factor) if known else (1.0, 1.0)
     assumed: list[str] = []
     failures = _failures(job, terms, strategy, assumed)
-    work, byte = _work(job, terms, step, failures, assumed)
+    work, byte = _work(job, terms, step, strategy, constants, failures, assumed)
     time = expected(work, failures)
     draws = draw_runs(work, failures, runs=terms.draws, seed=terms.seed)
     spread = math.log(high / low) / (2 * NORMAL_90)
@@ -221,7 +223,8 @@ def _failures(job: Job, terms: RunTerms, strategy: Parallelism, assumed: list[st
 
 
 def _work(
-    job: Job, terms: RunTerms, step: StepTime, failures: Failures, assumed: list[str]
+    job: Job, terms: RunTerms, step: StepTime, strategy: Parallelism, constants: Constants, failures: Failures,
+    assumed: list[str],
 ) -> tuple[RunWork, float]:  # fmt: skip
     """The run's work with the checkpoints that were asked, and the bytes of one."""
     context = job.context
@@ -249,9 +252,7 @@ def _work(
     asynchronous = terms.checkpoint_mode == "asynchronous"
     validation, evaluation_s = job.query.validation, 0.0
     if validation is not None:
-        # A forward pass is a third of a step's work.
-        evaluation_s = validation.samples / job.query.global_batch * step.total_s / TRAINING_FACTOR
-        assumed.append("an evaluation takes a third of a step for as many samples")
+        evaluation_s = forward_run(job.workload, context, constants, strategy, validation.samples).time_s
     assert job.amount is not None
     work = RunWork(
         steps=job.amount.steps, step_s=step.total_s, fed_step_s=fed_s, startup_s=terms.startup_s,

@@ -12,8 +12,8 @@ from simulator.outcome.money import ChipPrice, latest_price
 
 KINDS: Final = ("list", "spot", "owned")
 _YEAR_H: Final = 8766.0
-#: Server, network and installation over the chips' own price: an assumption. A DGX A100 was sold for USD 199,000 in 2020
-#: (recalled), eight chips of about 11,000: 2.3 times the chips.
+#: Server, network and installation over the chips' own price: an assumption. A DGX A100 was sold for USD 199,000 in
+#: 2020 (recalled), eight chips of about 11,000: 2.3 times the chips.
 BESIDE_CHIPS: Final = 2.3
 
 
@@ -22,8 +22,8 @@ class Terms:
     """How chips are paid for.
 
     "list": the latest list price, or ``usd_per_chip_hour``. "spot": ``spot_share`` of it; what servers taken back cost
-    is in the clock. "owned": bought for ``usd_per_chip`` (0: the latest price of one chip times `BESIDE_CHIPS`), written
-    off over ``years`` at ``interest`` a year, in use ``used_share`` of them; ``usd_per_kwh`` for energy, and
+    is in the clock. "owned": bought for ``usd_per_chip`` (0: the latest price of one chip times `BESIDE_CHIPS`),
+    written off over ``years`` at ``interest`` a year, in use ``used_share`` of them; ``usd_per_kwh`` for energy, and
     ``hosting_usd_per_kw_month`` for its place.
     """
 

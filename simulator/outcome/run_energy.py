@@ -14,6 +14,9 @@ from simulator.outcome.failures import RunError
 SWITCH_W_PER_BYTE_PER_S: Final = 1700.0 / 64 / 50e9
 #: Switch ports behind each network card: a leaf's two, a spine's one.
 PORTS_PER_CARD: Final = 3
+#: Dynamic power against clock: f V^2 with voltage falling less than the clock. Cubic where voltage follows the clock,
+#: linear where it cannot fall; an assumption between.
+CLOCK_EXPONENT: Final = 2.4
 #: Carbon of a kWh, for those who ask: US average grid of 2022, as remembered; no report uses it by itself [kg/kWh].
 US_GRID_KG_PER_KWH: Final = 0.39
 
@@ -70,11 +73,6 @@ def draw(
         return pue * (chips * (idle_w + share * (chip.tdp_w - idle_w)) + beside_w)
 
     return Draw(idle_w=at(0.0), busy_w=at(utilisation * clock**CLOCK_EXPONENT), peak_w=at(1.0))
-
-
-#: Dynamic power against clock: f V^2 with voltage falling less than the clock. Cubic where voltage follows the clock,
-#: linear where it cannot fall; an assumption between.
-CLOCK_EXPONENT: Final = 2.4
 
 
 def run_energy(power: Draw, *, busy_s: float, total_s: float, samples: float, kg_per_kwh: float = 0.0) -> RunEnergy:
