@@ -74,10 +74,27 @@ def ask(what: str, job: str | None, pins: Sequence[str], as_json: bool, out: str
     values = _values(given, problems)
     if problems:
         raise InputError(*problems)
-    question = question_of(job, flags, pins, out)
-    text, mapping, answered = _ANSWERS[what](question.query, terms, values)
+    searched = what in ("cheapest", "doubling") and _leave_chips_open(job, flags)
+    query = question_of(job, flags, pins, out).query
+    text, mapping, answered = _ANSWERS[what](replace(query, chips=0) if searched else query, terms, values)
     deliver(as_json_text(mapping) if as_json else text, out)
     return 0 if answered else EXIT_NOTHING_FITS
+
+
+def _leave_chips_open(job: str | None, flags: dict[str, Any]) -> bool:
+    """Whether nobody says how many chips; then the question is read with those of one server."""
+    from ..cluster import UnknownSystemError, system
+    from ..query import read_mapping
+
+    asked: Any = read_mapping(job)[0].get("job", {}) if job is not None else {}
+    asked = asked if isinstance(asked, Mapping) else {}
+    if flags.get("chips") is not None or "chips" in asked:
+        return False
+    try:
+        flags["chips"] = str(system(str(flags.get("system") or asked.get("system"))).cluster.chips_per_server)
+    except UnknownSystemError:  # said with everything else that is wrong
+        return False
+    return True
 
 
 def _values(given: Mapping[str, str], problems: list[str]) -> dict[str, Any]:

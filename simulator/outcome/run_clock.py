@@ -146,7 +146,8 @@ def segment_expected_s(
         mean_s = 1 / rate_per_s
         raise RunError(
             f"run: something fails every {mean_s:,.0f} s on average, and {segment_s + write_s + restart_s:,.0f} s from "
-            f"restart to checkpoint hardly ever pass without. Legal: checkpoints at most {_MOST * mean_s:,.0f} s apart."
+            "restart to checkpoint hardly ever pass without. Legal: rarer failures, or restart and checkpoint within "
+            f"{_MOST * mean_s:,.0f} s in all."
         )
     back_s = math.exp(rate_per_s * restart_s) * down_s + math.expm1(rate_per_s * restart_s) / rate_per_s
     grown = (
