@@ -11,12 +11,14 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from .commands.ask import ask
 from .commands.asking import CATALOG
 from .commands.catalog import catalog
 from .commands.modes import modes
 from .commands.plan import plan
 from .commands.printing import complain, one_line, our_fault
 from .commands.roofline import roofline
+from .commands.run import compare, run
 from .commands.scale import scale
 from .commands.simulate import simulate
 from .commands.validate import validate
@@ -63,5 +65,5 @@ def cli() -> None:
     """Predict what training a neural network at scale takes: step time, memory, money, energy."""
 
 
-for command in (plan, simulate, modes, scale, roofline, catalog, validate):
+for command in (plan, run, compare, ask, simulate, modes, scale, roofline, catalog, validate):
     cli.add_command(command)

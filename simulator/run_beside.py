@@ -98,7 +98,7 @@ def run_beside(step: SimulatedStep, query: PlanQuery, options: RunOptions) -> Ru
             read_byte_per_s=options.storage_byte_per_s, write_byte_per_s=options.storage_byte_per_s
         )
     assumed: list[str] = []
-    work = _input(options, workload, runs, query, servers, assumed)
+    work = input_work(options, workload, runs, query, servers, assumed)
     byte = checkpoint_byte(
         workload.parameters, storage_byte=runs.recipe.storage_byte, master_byte=runs.recipe.master_byte,
         state_words=runs.optimizer.state_per_parameter, state_byte=runs.recipe.state_byte,
@@ -121,9 +121,10 @@ def run_beside(step: SimulatedStep, query: PlanQuery, options: RunOptions) -> Ru
     )  # fmt: skip
 
 
-def _input(
+def input_work(
     options: RunOptions, workload: Workload, runs: Software, query: PlanQuery, servers: int, assumed: list[str]
 ) -> InputWork | None:
+    """What a sample of a job's input asks of the host; None without input. Adds to ``assumed`` what was filled in."""
     if not options.input:
         return None
     legal = "imagenet" if workload.sample == "image" else "tokens" if workload.sample == "sequence" else "none of them"

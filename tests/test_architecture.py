@@ -239,6 +239,8 @@ LAYERS = (
     ("planner",),
     ("one_step", "one_mode"),
     ("run_beside", "step_run", "step_explanation", "step_memory", "step_work"),
+    ("whole_run",),
+    ("questions",),
     ("report",),
     (
         "cli",

@@ -1,0 +1,1 @@
+"""Questions about whole runs, one pure function each."""
