@@ -212,6 +212,7 @@ LAYERS = (
     (
         "calibration_data",
         "deviations_file",
+        "convergence_calibration",
         "defaults",
         "phase_query",
         "query",
@@ -246,6 +247,7 @@ LAYERS = (
         "calibration.__main__",
         "calibration.kernels",
         "calibration.collectives",
+        "calibration.convergence",
         "calibration.held_out_fit",
     ),
 )
