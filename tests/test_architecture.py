@@ -213,6 +213,7 @@ LAYERS = (
         "calibration_data",
         "deviations_file",
         "convergence_calibration",
+        "goal",
         "defaults",
         "phase_query",
         "query",
