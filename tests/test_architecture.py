@@ -250,6 +250,7 @@ LAYERS = (
         "calibration.collectives",
         "calibration.convergence",
         "calibration.held_out_fit",
+        "calibration.trainings",
     ),
 )
 #: What points upwards all the same: how a capacity is written.

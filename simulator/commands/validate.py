@@ -39,8 +39,8 @@ def validate(
 ) -> int:
     """Compare predictions with measurements; without a file, with those that ship.
 
-    KIND is runs, kernels, collectives, convergence or overlap (the runs of a table that measured what hides behind what:
-    the event engine beside the closed form and a fixed overlap).
+    KIND is runs, kernels, collectives, convergence or overlap (the runs of a table that measured what hides behind
+    what: the event engine beside the closed form and a fixed overlap).
     """
     from hwmodels.datafile import did_you_mean
 
