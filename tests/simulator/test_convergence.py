@@ -133,6 +133,13 @@ def test_nothing_behind_a_sources_first_semicolon_is_read():
     assert set(COLUMNS) & {"value", "flag", "row", "provenance"} == set()
 
 
+def test_entries_of_a_round_share_a_recipe_and_other_sources_have_their_own():
+    shared = read_point(ROW | {"source": "MLPerf Training v0.7"})
+    assert (shared.recipe, shared.own_recipe) == (read_point(ROW).recipe, False)
+    assert read_point(ROW | {"source": "arXiv 1709.05011 abstract"}).own_recipe
+    assert not read_point(ROW | {"source": ""}).own_recipe
+
+
 # --- pooling ---------------------------------------------------------------------------------------------------------
 
 

@@ -114,8 +114,11 @@ def _model(model: str, stated: str) -> tuple[str, str, bool]:
 
 
 def recipe_of(source: str) -> tuple[str, bool]:
-    """The rules that a source's entries were tuned by, and whether they are the entry's own."""
-    place = source.partition(";")[0]
+    """The rules that a source's entries were tuned by, and whether they are the entry's own; an unstated source is some
+    round's."""
+    place = source.partition(";")[0].strip()
+    if not place:
+        return "", False
     if match := _ROUND_WORDS.search(place):
         return f"training_results_v{match.group(1)}", False
     if match := _ROUNDS.search(place):
