@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workloads import catalog as models
 from workloads.generation import at_length
@@ -47,6 +47,21 @@ def workload_of(query: PlanQuery) -> Workload:
     return at_length(own, asked.trained_tokens)
 
 
+def _to_target(workload: Workload, query: PlanQuery) -> Amount | None:
+    """The data that published runs needed to the question's target."""
+    from .goal import samples_to_target  # reads the published points
+
+    found = samples_to_target(
+        workload, query.target, global_batch=query.global_batch, optimizer=query.optimizer,
+        dataset_samples=query.dataset_samples,
+    )  # fmt: skip
+    data = amount(workload, global_batch=query.global_batch, samples=found.samples)
+    return data and replace(
+        data, assumed=found.assumed, target=found.target, low_samples=found.low_samples,
+        high_samples=found.high_samples,
+    )  # fmt: skip
+
+
 def resolve(query: PlanQuery) -> Job:
     """Look names up, fill in what the question leaves open.
 
@@ -76,13 +91,17 @@ def resolve(query: PlanQuery) -> Job:
     defaults = list(used.defaults)
     if not query.chips:
         defaults.insert(0, f"chips {chips}: the whole system")
-    data = amount(
-        workload,
-        global_batch=query.global_batch,
-        tokens=query.tokens,
-        samples=query.samples,
-        epochs=query.epochs,
-        dataset_samples=query.dataset_samples,
+    data = (
+        _to_target(workload, query)
+        if query.target
+        else amount(
+            workload,
+            global_batch=query.global_batch,
+            tokens=query.tokens,
+            samples=query.samples,
+            epochs=query.epochs,
+            dataset_samples=query.dataset_samples,
+        )
     )
     context = Context(cluster=cluster, stack=used.stack, recipe=used.recipe, optimizer=used.optimizer)
     return Job(

@@ -54,7 +54,11 @@ class MemoryUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a given amount of data takes at a step time; its ``time_s`` counts validation where that was asked."""
+    """What a given amount of data takes at a step time; its ``time_s`` counts validation where that was asked.
+
+    ``target``: the quality it is to reach, "" where the amount was given. Then samples and time to it have 80 %
+    intervals, the time's from the step's and the samples', taken as independent; without a record there is none.
+    """
 
     samples: float
     tokens: float
@@ -65,6 +69,11 @@ class Outcome:
     cost_basis: str
     energy_j: float
     energy_basis: str
+    target: str = ""
+    low_samples: float | None = None
+    high_samples: float | None = None
+    low_time_s: float | None = None
+    high_time_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

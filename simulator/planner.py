@@ -10,6 +10,7 @@ Every step is a public function with values in and a value out, so that a notebo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Final
@@ -203,7 +204,7 @@ def _ranked(
             hfu=shares.hfu,
             low_s=step.total_s * record.low_factor if record else None,
             high_s=step.total_s * record.high_factor if record else None,
-            outcome=_outcome(job, step, price, _validation(job, strategy, step, constants)),
+            outcome=_outcome(job, step, price, _validation(job, strategy, step, constants), record),
             checked_by_events_s=checks[place],
             asynchronous=apart,
         )
@@ -226,7 +227,9 @@ def _checked_by_events(found: Search, top: int) -> list[float | None]:
     return checks
 
 
-def _outcome(job: Job, step: StepTime, price: ChipPrice, validation: ValidationCost | None = None) -> Outcome | None:
+def _outcome(
+    job: Job, step: StepTime, price: ChipPrice, validation: ValidationCost | None, known: KnownError | None
+) -> Outcome | None:
     if job.amount is None:
         return None
     cluster = job.context.cluster
@@ -250,7 +253,22 @@ def _outcome(job: Job, step: StepTime, price: ChipPrice, validation: ValidationC
         cost_basis=price.basis,
         energy_j=use.energy_j,
         energy_basis=use.basis,
+        target=job.amount.target,
+        low_samples=job.amount.low_samples,
+        high_samples=job.amount.high_samples,
+        low_time_s=_time_end(job.amount.low_samples, job.amount.samples, time_s, known.low_factor if known else None),
+        high_time_s=_time_end(
+            job.amount.high_samples, job.amount.samples, time_s, known.high_factor if known else None
+        ),
     )
+
+
+def _time_end(end: float | None, samples: float, time_s: float, factor: float | None) -> float | None:
+    """One end of the interval of a time: the logarithms of two independent factors add in squares [s]."""
+    if end is None or factor is None:
+        return None
+    apart = math.hypot(math.log(end / samples), math.log(factor))
+    return time_s * math.exp(math.copysign(apart, math.log(end / samples) + math.log(factor)))
 
 
 def _question(query: PlanQuery) -> Mapping[str, object]:

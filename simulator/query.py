@@ -32,9 +32,9 @@ class QueryError(InputError):
 class PlanQuery:
     """One question. Names are resolved and numbers checked by `query_from_mapping`, all problems together.
 
-    ``chips`` 0 means the whole system. Of ``tokens``, ``samples`` and ``epochs`` at most one is given;
-    ``dataset_samples`` goes with ``epochs``. ``workload`` is a network of the user's own, in place of the catalogue's
-    ``model``. ``fixed`` pins parts of the strategy (the keys of
+    ``chips`` 0 means the whole system. Of ``tokens``, ``samples``, ``epochs`` and ``target`` (a published quality, as
+    "75.9% top-1") at most one is given; ``dataset_samples`` goes with ``epochs`` and ``target``. ``workload`` is a
+    network of the user's own, in place of the catalogue's ``model``. ``fixed`` pins parts of the strategy (the keys of
     `Parallelism`); empty searches all. ``validation`` and ``post_training`` ask for phases beside the steps.
     """
 
@@ -51,6 +51,7 @@ class PlanQuery:
     samples: float = 0.0
     epochs: float = 0.0
     dataset_samples: float = 0.0
+    target: str = ""
     top: int = 5
     fixed: tuple[tuple[str, int | str | bool], ...] = ()
     workload: Workload | None = None
@@ -85,7 +86,7 @@ JOB: Final[Mapping[str, _Field]] = {
     "global_batch": _Field(kind="count", most=10**9), "precision": _NAME, "optimizer": _NAME, "stack": _NAME,
     "seq_len": _Field(kind="count", most=10**7), "image_size": _Field(kind="count", most=10**4),
     "tokens": _Field(kind="amount", most=1e18), "samples": _Field(kind="amount", most=1e18),
-    "epochs": _Field(kind="amount", most=1e6), "dataset_samples": _Field(kind="amount", most=1e15),
+    "epochs": _Field(kind="amount", most=1e6), "dataset_samples": _Field(kind="amount", most=1e15), "target": _NAME,
     "top": _Field(kind="count", most=1000),
 }  # fmt: skip
 

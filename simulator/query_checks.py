@@ -21,6 +21,7 @@ from workloads.workload import Workload
 
 from .cluster import Cluster, UnknownSystemError, system
 from .legality import Premise, divisors, problems_of_pins
+from .outcome import OutcomeError
 from .phase_query import check_phases
 from .query import JOB, STRATEGY, Place, QueryError, read_value, shown
 from .stack import StackError, stack
@@ -112,13 +113,24 @@ def _workload(job: dict[str, Any], place: Place, problems: list[str]) -> Workloa
 
 def _amounts(job: dict[str, Any], workload: Workload | None, place: Place) -> Iterator[str]:
     """How much data: one measure of it, and one that the model's data can be measured in."""
-    given = [key for key in ("tokens", "samples", "epochs") if key in job]
+    given = [key for key in ("tokens", "samples", "epochs", "target") if key in job]
     for key in given[1:]:
-        yield f"{place(('job', key))}: is given together with {given[0]}; legal: one of tokens, samples, epochs."
-    if "dataset_samples" in job and "epochs" not in job:
-        yield f"{place(('job', 'dataset_samples'))}: is given without epochs; legal: with epochs."
+        legal = "one of tokens, samples, epochs, target"
+        yield f"{place(('job', key))}: is given together with {given[0]}; legal: {legal}."
+    if "dataset_samples" in job and "epochs" not in job and "target" not in job:
+        yield f"{place(('job', 'dataset_samples'))}: is given without epochs; legal: with epochs or a target."
     if workload is None:
         return
+    if "target" in job and "global_batch" in job:
+        from .goal import samples_to_target  # reads the published points
+
+        try:
+            samples_to_target(
+                workload, job["target"], global_batch=job["global_batch"], optimizer=job.get("optimizer", ""),
+                dataset_samples=job.get("dataset_samples", 0.0),
+            )  # fmt: skip
+        except OutcomeError as error:
+            yield f"{place(('job', 'target'))}: {error}"
     if workload.sample == "image" and "tokens" in job:
         yield f"{place(('job', 'tokens'))}: is given, but {workload.name} takes images; legal: samples or epochs."
     if workload.sample == "sequence" and "epochs" in job and "dataset_samples" not in job:

@@ -26,10 +26,12 @@ from click.testing import CliRunner
 
 from simulator.calibration_data import load_constants
 from simulator.collective_calibration import load_collectives
+from simulator.convergence_calibration import shipped_points
 from simulator.kernel_calibration import load_kernels
 from simulator.validation.collective_selection import shipped_collectives
 from simulator.validation.kernel_selection import shipped_kernels
 from simulator.validation.record_files import HeldOut, recorded_coverage, recorded_groups, recorded_runs
+from simulator.validation.training_constants import load_training
 
 README = Path(__file__).parents[1] / "README.md"
 #: Stands for lines of a command's output that README leaves out.
@@ -153,14 +155,15 @@ def record() -> str:
             f"| {f'**{name}**' if kind == 'all' else name} | {group.runs:,} | {group.groups} | {group.macro:.1%} | "
             f"{group.median:.1%} | {_percent(group.baseline_macro)} | {_percent(group.held)} | {group.width:.2f} |"
         )
-    count = recorded_coverage()
+    count, trainings = recorded_coverage(), load_training().record
     total = sum(count.values())
     covered = (
         f"The corpus has {total:,} published rows. {count['predicted']:,} are predicted as steps and "
         f"{count['memory']:,} as memory; the table counts one row of each run, without those that contradict "
-        "themselves. The others are "
-        "refused, each with its reason: "
-        f"{count['another metric']:,} measure something else (time to a target, a speed-up), "
+        "themselves. The others are no steps or "
+        f"refused, each with its reason: {count['another metric']:,} are times to a target, epochs, speed-ups and the "
+        f"like ({sum(int(entry['rows']) for entry in trainings.values()):,} of them predicted from how long other "
+        "measured runs of their recipe train), "
         f"{count['unknown model']:,} have a model and {count['unknown chip']:,} a chip that does not ship, "
         f"{count['other']:,} lack something else. {len(load_constants().values)} fitted constants serve all runs "
         "together."
@@ -345,6 +348,12 @@ def ships() -> str:
             "measured collectives",
             "`trainyard validate collectives`",
             "each with source and locator",
+        ),
+        (
+            len(shipped_points()),
+            "measured points of convergence",
+            "`trainyard validate convergence`",
+            "each with source",
         ),
     ]
     lines = ["| number | what | list them | what an entry holds |", "|---:|---|---|---|"]

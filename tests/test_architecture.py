@@ -212,6 +212,8 @@ LAYERS = (
     (
         "calibration_data",
         "deviations_file",
+        "convergence_calibration",
+        "goal",
         "defaults",
         "phase_query",
         "query",
@@ -248,7 +250,9 @@ LAYERS = (
         "calibration.__main__",
         "calibration.kernels",
         "calibration.collectives",
+        "calibration.convergence",
         "calibration.held_out_fit",
+        "calibration.trainings",
     ),
 )
 #: What points upwards all the same: how a capacity is written.

@@ -17,6 +17,7 @@ from ..validation.memory_record import constants_toml, with_held_memory
 from ..validation.record_files import shipped_rows, write_record
 from ..validation.runs import TableError, fit_all, predict_runs_held_out, read_table
 from ..validation.summary import summarise
+from .trainings import write as write_trainings
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         write_record(result, summarise(result, memory=memory), folder, shipped_rows())
         if memory is not None:
             write_atomically(folder.parent / "memory_constants.toml", constants_toml(memory))
+    if result.crossed is not None:
+        print(write_trainings(table, result.crossed.fold_constants), file=sys.stderr)
     print(summarise(result, memory=memory).text())
     return 0
 

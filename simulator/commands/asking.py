@@ -59,6 +59,7 @@ FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "samples": ("N", "Train on so many samples."),
     "epochs": ("N", "Train for so many passes over the data."),
     "dataset_samples": ("N", "Samples of one epoch."),
+    "target": ("QUALITY", "Train until a quality that published runs reached, as '75.9% top-1'."),
     "stack": ("NAME", "The software; see `trainyard catalog stacks`."),
     "precision": ("NAME", "Number formats, as bf16_mixed."),
     "optimizer": ("NAME", "Update rule, as adam."),

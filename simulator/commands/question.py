@@ -103,7 +103,7 @@ def merged(
             inner[key] = value
             names[(table, key)] = name
 
-    measures = ("tokens", "samples", "epochs")
+    measures = ("tokens", "samples", "epochs", "target")
     if any(flags.get(key) is not None for key in measures) and isinstance(tables.get("job"), dict):
         for key in (*measures, "dataset_samples"):  # another measure on the command line replaces the file's
             tables["job"].pop(key, None)

@@ -44,7 +44,7 @@ def _curve_options(command: F) -> F:
 
 
 @click.command()
-@asks("chips", "top", "tokens", "samples", "epochs", "dataset_samples")
+@asks("chips", "top", "tokens", "samples", "epochs", "dataset_samples", "target")
 @click.option("--chips", metavar="A..B|A,B,C", help="From A to B in powers of two, or a list. Of a collective: "
               "ranks of a group; default: the chips of one server.")  # fmt: skip
 @click.option("--mode", type=click.Choice(["strong", "weak"]), default="strong", show_default=True,

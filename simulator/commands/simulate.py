@@ -24,7 +24,7 @@ EXIT_INTERRUPTED: Final = 130
 
 @click.command()
 @misfortunes
-@asks("top", "tokens", "samples", "epochs", "dataset_samples", commands=True)
+@asks("top", "tokens", "samples", "epochs", "dataset_samples", "target", commands=True)
 @output_options
 @runs_steps
 @click.option("--alone", is_flag=True, help="Nothing is shared: all work takes the time that the closed form gives it.")

@@ -11,10 +11,12 @@ from ..errors import InputError
 from .asking import CATALOG, JSON, output_problems
 from .printing import as_json_text, deliver, note
 
-_VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "overlap", "convergence")
-_VALIDATED: Final = ("runs", "kernels", "collectives", "overlap")
+_VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence", "overlap")
 #: What can be held out together, by kind; the first unless --by says otherwise.
-_HOLDS: Final = {"kernels": ("chips", "shapes", "generations"), "collectives": ("groups", "systems")}
+_HOLDS: Final = {
+    "kernels": ("chips", "shapes", "generations"), "collectives": ("groups", "systems"),
+    "convergence": ("points", "sources"),
+}  # fmt: skip
 
 
 @click.command()
@@ -27,7 +29,7 @@ _HOLDS: Final = {"kernels": ("chips", "shapes", "generations"), "collectives": (
     "hold",
     type=click.Choice([word for words in _HOLDS.values() for word in words]),
     help="What is held out together: chips (default), shapes or generations of kernels, groups (default) or systems "
-    "of collectives.",
+    "of collectives, points (a network's at one batch, default) or sources of convergence.",
 )
 @click.option("--calibration", default="default", show_default=True, metavar="NAME", help="Fitted constants to use.")
 @JSON
@@ -37,19 +39,18 @@ def validate(
 ) -> int:
     """Compare predictions with measurements; without a file, with those that ship.
 
-    KIND is runs, kernels, collectives or overlap (the runs of a table that measured what hides behind what: the event
-    engine beside the closed form and a fixed overlap); convergence is to come.
+    KIND is runs, kernels, collectives, convergence or overlap (the runs of a table that measured what hides behind
+    what: the event engine beside the closed form and a fixed overlap).
     """
     from hwmodels.datafile import did_you_mean
 
     if kind not in _VALIDATE_KINDS:
         near = did_you_mean(kind, _VALIDATE_KINDS)
-        raise InputError(f"validate: there is no kind {ascii(kind)[:80]}; legal: {', '.join(_VALIDATED)}.{near}")
-    if kind not in _VALIDATED:
-        raise InputError(f"validate: {kind} is not yet supported; legal: {', '.join(_VALIDATED)}.")
+        raise InputError(f"validate: there is no kind {ascii(kind)[:80]}; legal: {', '.join(_VALIDATE_KINDS)}.{near}")
     if hold is not None and (kind not in _HOLDS or not held_out):
         raise InputError(
-            "--by: goes with --held-out of kernels and of collectives; runs are held out by source, model and chip."
+            "--by: goes with --held-out of kernels, collectives and convergence; "
+            "runs are held out by source, model and chip."
         )
     if hold is not None and hold not in _HOLDS[kind]:
         raise InputError(f"--by: {kind} are held out by {', '.join(_HOLDS[kind])}; not by {hold}.")

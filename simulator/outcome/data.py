@@ -19,12 +19,19 @@ class OutcomeError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
-    """Data of a whole run. ``assumed`` says what was filled in, "" if nothing."""
+    """Data of a whole run. ``assumed`` says what was filled in, "" if nothing.
+
+    ``target``: the quality that is to be reached, "" where an amount was given; then ``low_samples`` and
+    ``high_samples`` bound the 80 % interval of the samples to it.
+    """
 
     samples: float
     tokens: float
     steps: int
     assumed: str = ""
+    target: str = ""
+    low_samples: float | None = None
+    high_samples: float | None = None
 
 
 def amount(

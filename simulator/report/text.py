@@ -150,9 +150,12 @@ def updates_text(updates: AsynchronousUpdates) -> str:
 def outcome_rows(report: PlanReport, outcome: Outcome) -> list[tuple[str, str]]:
     """Time, money and energy of the whole training, each with what it rests on."""
     cost = "unknown" if outcome.cost_usd is None else money(outcome.cost_usd)
+    span, low, high = "", outcome.low_time_s, outcome.high_time_s
+    if low is not None and high is not None:
+        span = f" (80 % interval {seconds(low)} to {seconds(high)})"
     return [
-        ("training", f"{_amount(report, outcome)} in {outcome.steps:,} steps"),
-        ("time", f"{seconds(outcome.time_s)}, {digits(outcome.chip_hours)} chip-hours"),
+        ("training", f"{_amount(report, outcome)} in {outcome.steps:,} steps{_goal(outcome)}"),
+        ("time", f"{seconds(outcome.time_s)}{span}, {digits(outcome.chip_hours)} chip-hours"),
         ("money", cost + (f" ({outcome.cost_basis})" if outcome.cost_basis else "")),
         ("energy", energy(outcome.energy_j) + (f" ({outcome.energy_basis})" if outcome.energy_basis else "")),
     ]
@@ -296,6 +299,15 @@ def _amount(report: PlanReport, outcome: Outcome) -> str:
     if report.tokens_per_sample > 1 and outcome.tokens:
         return f"{many(outcome.tokens)} tokens"
     return f"{many(outcome.samples)} {report.sample}s"
+
+
+def _goal(outcome: Outcome) -> str:
+    """The target of an outcome, and between which amounts runs like it reach it."""
+    if not outcome.target:
+        return ""
+    low, high = outcome.low_samples, outcome.high_samples
+    ends = "" if low is None or high is None else f" (80 % interval {many(low)} to {many(high)} samples)"
+    return f" to {outcome.target}{ends}"
 
 
 def _sample(report: PlanReport) -> str:

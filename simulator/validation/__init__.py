@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from .command import predict_and_write
@@ -10,6 +11,8 @@ from .memory_record import MemoryFit, with_held_memory
 from .runs import TableError, ValidationResult
 from .runs import validate_runs as predict_runs
 from .summary import ValidationSummary, summarise
+from .training_runs import with_trainings
+from .training_summary import training_errors
 
 __all__ = ["TableError", "ValidationResult", "ValidationSummary", "predict_runs", "validate_runs"]
 
@@ -37,11 +40,11 @@ def validate_runs(
 
     def predict(table: Path) -> ValidationResult:
         result = predict_runs(table, held_out=held_out, calibration=calibration, progress=progress)
-        if not held_out:
-            return result
-        result, memory = with_held_memory(result)
-        fits.append(memory)
-        return result
+        if held_out:
+            result, memory = with_held_memory(result)
+            fits.append(memory)
+        return with_trainings(result, calibration)
 
     result, where = predict_and_write(path, out, shipped="measured_runs.csv", predict=predict)
-    return summarise(result, memory=fits[0] if fits else None, written=where)
+    summary = summarise(result, memory=fits[0] if fits else None, written=where)
+    return replace(summary, trainings=training_errors(result))

@@ -1,4 +1,4 @@
-"""`trainyard validate kernels` and `trainyard validate collectives`: kinds whose rows are held out in several ways."""
+"""`trainyard validate` of kernels, collectives and convergence: kinds whose rows are held out in several ways."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..collective_calibration import load_collectives
+from ..convergence_calibration import load_convergence
 from ..kernel_calibration import load_kernels
 from .collective_summary import summarise_collectives
 from .collectives import (
@@ -15,6 +16,13 @@ from .collectives import (
     read_collective_table,
 )
 from .command import predict_and_write
+from .convergence import (
+    ConvergenceValidation,
+    predict_convergence,
+    predict_convergence_held_out,
+    read_convergence_table,
+)
+from .convergence_summary import summarise_convergence
 from .held_out_summary import HeldOutSummary
 from .kernel_summary import summarise_kernels
 from .kernels import KernelValidation, predict_kernels, predict_kernels_held_out, read_kernel_table
@@ -30,11 +38,12 @@ def validate_measured(
     calibration: str = "default",
     progress: Callable[[str], None] = lambda _: None,
 ) -> HeldOutSummary:
-    """Predict a table of kernels or collectives, write the predictions (all or nothing) and sum up the record.
+    """Predict a table of a kind, write the predictions (all or nothing) and sum up the record.
 
-    ``kind`` is "kernels" or "collectives". Without ``path`` the selection that ships with the package is used. ``hold``
-    ("chips", "shapes" or "generations" of kernels, "groups" or "systems" of collectives) predicts each of them with
-    constants fitted without it; "" uses the shipped constants of ``calibration``.
+    ``kind`` is "kernels", "collectives" or "convergence". Without ``path`` the selection that ships with the package is
+    used. ``hold`` ("chips", "shapes" or "generations" of kernels, "groups" or "systems" of collectives, "points" or
+    "sources" of convergence) predicts each of them with constants fitted without it; "" uses the shipped constants of
+    ``calibration``.
 
     Raises
     ------
@@ -60,6 +69,16 @@ def validate_measured(
             return predict_collectives_held_out(table, hold, progress=progress)
         return predict_collectives(table, constants=shipped.constants, record=shipped.record)
 
+    def convergence(table_path: Path) -> ConvergenceValidation:
+        shipped = load_convergence(calibration)
+        table = _told(read_convergence_table(table_path), progress)
+        if hold:
+            return predict_convergence_held_out(table, hold, progress=progress)
+        return predict_convergence(table, constants=shipped.constants, record=shipped.record)
+
+    if kind == "convergence":
+        of_points, written = predict_and_write(path, out, shipped="measured_convergence.csv", predict=convergence)
+        return summarise_convergence(of_points, written=written)
     if kind == "kernels":
         of_kernels, written = predict_and_write(path, out, shipped="measured_kernels.csv", predict=kernels)
         return summarise_kernels(of_kernels, written=written)

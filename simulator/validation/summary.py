@@ -15,7 +15,8 @@ from .sweeps import SweepSummary, summarise_sweeps
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationSummary(RecordSummary):
-    """What `validate` prints; errors are over (source, model, chip) groups. ``by_era`` begins with all runs."""
+    """What `validate` prints; errors are over (source, model, chip) groups. ``by_era`` begins with all runs.
+    ``trainings``: times to train, epochs, speed-ups, which are in no other part."""
 
     held_out: bool
     by_era: tuple[GroupError, ...]
@@ -23,11 +24,12 @@ class ValidationSummary(RecordSummary):
     by_source: tuple[GroupError, ...]
     memory: MemorySummary | None
     layouts: SweepSummary | None
+    trainings: tuple[GroupError, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """Plain values for JSON."""
         parts = {"by_era": self.by_era, "by_family": self.by_family, "by_source": self.by_source}
-        plain = self.mapping(self.held_out, parts)
+        plain = self.mapping(self.held_out, parts | ({"trainings": self.trainings} if self.trainings else {}))
         plain |= {"memory": self.memory.as_json()} if self.memory else {}
         return plain | ({"layouts": self.layouts.mapping()} if self.layouts else {})
 
@@ -35,6 +37,7 @@ class ValidationSummary(RecordSummary):
         """The summary as a table for people."""
         how = "cross-fitted (each source x model x chip group predicted without it)" if self.held_out else IN_SAMPLE
         parts = {"": self.by_era, "by kind of run": self.by_family, "by source": self.by_source}
+        parts |= {"whole trainings": self.trainings} if self.trainings else {}
         text = self.lines(how, "runs", parts)
         more = [part.text() for part in (self.memory, self.layouts) if part]
         return "\n".join([text, *more])

@@ -407,13 +407,6 @@ def test_unknown_kinds_and_names_of_the_catalog_get_the_nearest():
     assert "Did you mean 'resnet50" in refused("catalog", "models", "resnet5")[0]
 
 
-@pytest.mark.parametrize("kind", ["convergence"])
-def test_kinds_that_cannot_be_validated_yet_say_so(kind, tmp_path):
-    (line,) = refused("validate", kind, tmp_path / "x.csv")
-    assert "not yet supported" in line
-    assert "legal: runs, kernels" in line
-
-
 @pytest.fixture
 def few_runs(tmp_path):
     """The first thirty rows of the measured runs that ship."""

@@ -573,7 +573,10 @@ def test_the_command_writes_one_line_for_every_row(tmp_path, written):
     ("arguments", "message"),
     [
         (["validate", "colectives"], "Did you mean 'collectives'"),
-        (["validate", "convergence"], "convergence is not yet supported; legal: runs, kernels, collectives."),
+        (
+            ["validate", "convergense"],
+            "legal: runs, kernels, collectives, convergence, overlap. Did you mean 'convergence'?",
+        ),
         (["validate", "collectives", "--calibration", "defalt"], "--calibration"),
         (["validate", "collectives", "--by", "systems"], "--by: goes with"),
         (["validate", "collectives", "--held-out", "--by", "chips"], "--by: collectives are held out by groups"),

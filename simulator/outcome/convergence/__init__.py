@@ -1,0 +1,1 @@
+"""What samples and steps a target takes: curves against batch, points, pooling, schedules, ceilings, scaling laws."""
