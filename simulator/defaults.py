@@ -46,6 +46,7 @@ _ELSEWHERE: Final = {
     ("mlperf-nemo", "cdna3"): "rocm-megatron-2025", ("mlperf-nemo", "cdna4"): "rocm-megatron-2025",
     ("maxtext-gpu", "tpu"): "maxtext-tpu", ("pytorch-fsdp", "tpu"): "jax-tpu",
     ("pytorch-fsdp", "cdna3"): "rocm-megatron-2025",
+    ("megatron-deepspeed-long", "volta"): "megatron-deepspeed-2023",
 }  # fmt: skip
 _CONVNET_STACK: Final = "tf1-horovod"
 
