@@ -167,18 +167,24 @@ def _attention(rows: Rows, block: int, op: Op) -> None:
             rows.attention(op, heads=heads, block=block, phase=phase, byte=byte * factor)
         return
     scores = heads * queries * keys * element
+    # Heads stand side by side in one tensor, so that a width decides where their rows start.
+    narrow, values = rows.misses_matrix_units(op.head_dim), rows.misses_matrix_units(op.value_width)
     for phase in (FORWARD, REPLAY):
-        rows.product(block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=keys, k=op.head_dim)
-        rows.product(block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=op.value_width, k=keys)
+        for n, k, off in ((keys, op.head_dim, narrow), (op.value_width, keys, values)):
+            rows.product(
+                block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=n, k=k, off_matrix=off
+            )  # fmt: skip
         rows.add(
             block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0,
             byte=scores * UNFUSED_SCORE_PASSES_FORWARD, launches=3.0,
         )  # fmt: skip
-    for m, n, k in (
-        (queries, op.head_dim, keys), (keys, op.head_dim, queries), (queries, keys, op.value_width),
-        (keys, op.value_width, queries),
+    for m, n, k, off in (
+        (queries, op.head_dim, keys, narrow), (keys, op.head_dim, queries, narrow),
+        (queries, keys, op.value_width, values), (keys, op.value_width, queries, values),
     ):  # fmt: skip
-        rows.product(block=block, phase=BACKWARD, kind=MATRIX, rate=1, batch=heads, m=m, n=n, k=k)
+        rows.product(
+            block=block, phase=BACKWARD, kind=MATRIX, rate=1, batch=heads, m=m, n=n, k=k, off_matrix=off
+        )  # fmt: skip
     rows.add(
         block=block, phase=BACKWARD, kind=VECTOR, rate=1, flop=0.0,
         byte=scores * UNFUSED_SCORE_PASSES_BACKWARD, launches=3.0,

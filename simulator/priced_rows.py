@@ -33,6 +33,9 @@ from .stack import Stack
 ATTENTION_BACKWARD: Final = 2.5
 #: Convolutions whose groups have at most so many input channels move bytes rather than multiply.
 THIN_CHANNELS: Final = 4
+#: What a matrix unit loads at once: rows that start elsewhere than on its multiples miss it [B] (NVIDIA, Matrix
+#: Multiplication Background User's Guide, "Requirements to use Tensor Cores"; libraries' batched products still do).
+MATRIX_LOAD_BYTE: Final = 16
 #: Precisions of products of parameters only: others (attention) stay in 16 bit.
 _PARAMETERS_ONLY: Final = ("fp8", "fp4", "int8")
 
@@ -67,10 +70,14 @@ class Shapes:
 
 @dataclass(frozen=True, kw_only=True)
 class _Product:
-    """Products whose losses are still to be priced, and their place among the rows; extents of shape (shapes,)."""
+    """Products whose losses are still to be priced, and their place among the rows; extents of shape (shapes,).
+
+    ``off_matrix``: they miss the matrix units and run on the vector units, in fp32.
+    """
 
     place: int
     rate: int
+    off_matrix: bool
     batch: Floats
     m: Floats
     n: Floats
@@ -140,12 +147,12 @@ class Rows:
     def product(
         self, *, block: int, phase: int, kind: int, rate: int, batch: Floats | float, m: Floats | float,
         n: Floats | float, k: Floats | float, extra_byte: Floats | float = 0.0, operands_byte: Floats | None = None,
-        issued: Floats | float = 1.0,
+        issued: Floats | float = 1.0, off_matrix: bool = False,
     ) -> None:  # fmt: skip
         """One matrix product and its traffic (``operands_byte`` where operands overlap in memory)."""
         ones = np.ones(len(self.shapes))
         batch, m, n, k = ones * batch, ones * m, ones * n, ones * k
-        self.products.append(_Product(place=self.next, rate=rate, batch=batch, m=m, n=n, k=k))
+        self.products.append(_Product(place=self.next, rate=rate, off_matrix=off_matrix, batch=batch, m=m, n=n, k=k))
         if operands_byte is None:
             operand_byte = self.recipe.matmul_byte if rate == 0 else self.recipe.storage_byte
             operands_byte = batch * (operand_byte * (m * k + k * n) + self.recipe.storage_byte * m * n)
@@ -181,6 +188,12 @@ class Rows:
         self.product(
             block=block, phase=phase, kind=CONV, rate=0, batch=groups, m=m, n=n, k=k, operands_byte=byte
         )  # fmt: skip
+
+    def misses_matrix_units(self, width: int) -> bool:
+        """Whether 16-bit products of rows of ``width`` elements side by side miss the matrix units."""
+        word = storage_word(self.chip, self.recipe)
+        eligible = self.chip.kind == "gpu" and self.chip.has_matrix_units and "fp32" in self.chip.peak_flop_per_s
+        return eligible and word in ("fp16", "bf16") and 2 * width % MATRIX_LOAD_BYTE != 0
 
     def attention(self, op: Op, *, heads: Floats, block: int, phase: int, byte: Floats) -> None:
         """One direction of fused attention; a context-parallel rank has its share of the queries."""
@@ -218,17 +231,23 @@ class Rows:
         )  # fmt: skip
 
     def _price_products(self) -> None:
-        """Price all products with one call for each precision."""
-        for rate, word in enumerate((self.recipe.matmul, storage_word(self.chip, self.recipe))):
-            mine = [p for p in self.products if p.rate == rate]
+        """Price all products with one call for each precision; those off the matrix units as losses beside them."""
+        words = (self.recipe.matmul, storage_word(self.chip, self.recipe))
+        for rate, off_matrix in ((0, False), (1, False), (0, True), (1, True)):
+            mine = [p for p in self.products if p.rate == rate and p.off_matrix == off_matrix]
             if not mine:
                 continue
+            word = "fp32" if off_matrix else words[rate]
             extents = {name: np.concatenate([getattr(p, name) for p in mine]) for name in ("batch", "m", "n", "k")}
             # A rank may hold less than one row of a product that is cut into many pieces.
             shapes = GemmShapes(**{name: np.maximum(value, 1.0) for name, value in extents.items()})
             setting = Setting(chip=self.chip.one_die, precision=word, library=self.stack.kernel_library)
-            time = product_time(shapes, setting, device_constants())
-            self._keep([p.place for p in mine], losses(time, setting))
+            lost = losses(product_time(shapes, setting, device_constants()), setting)
+            if off_matrix:
+                slower = self.chip.one_die.peak(words[rate]) / setting.peak_flop_per_s
+                lost = lost * slower
+                lost[:, LOSSES.index("library")] += (slower - 1.0) * 2.0 * shapes.batch * shapes.m * shapes.n * shapes.k
+            self._keep([p.place for p in mine], lost)
 
     def _price_convolutions(self) -> None:
         """Price all convolutions with one call."""

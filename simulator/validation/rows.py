@@ -32,7 +32,7 @@ from .cells import Unsupported as Unsupported
 from .cells import count, number
 from .conventions import convention_of, flop_per_sample
 from .machines import cluster_for, server_for
-from .samples import DEFAULT_BATCHES, DEFAULT_MICRO_BATCHES, are_unjoined, default_of, workload_of
+from .samples import DEFAULT_BATCHES, DEFAULT_MICRO_BATCHES, GLOBAL_BATCHES, are_unjoined, default_of, workload_of
 from .software import optimizer_of, precision_of, recipe_of, stack_of
 
 #: Configuration columns that a prediction may look at; nothing else of a row is read.
@@ -304,6 +304,9 @@ def _batches(
 ) -> tuple[float, int]:
     """Samples of one step and of one micro-batch."""
     total, micro = count(config, "global_batch"), count(config, "micro_batch")
+    if (whole := default_of(GLOBAL_BATCHES, config)) and total > whole == micro:
+        total, micro = whole, max(1, whole // dp)
+        assumed.append(f"global batch {whole}: what the program calls its batch is that of all chips")
     if not total and not micro and (total := default_of(DEFAULT_BATCHES, config)):
         assumed.append(f"the program's default batch, {total}")
     if not total and not micro and (micro := default_of(DEFAULT_MICRO_BATCHES, config)):

@@ -31,6 +31,9 @@ DEFAULT_BATCHES: Final = (
     ("DeepLearningExamples", r"^NCF", 1_048_576),
     ("Megatron-LM", r"^Qwen3\.5 truncated", 32),
 )
+#: (source, model) -> the program's global batch, where tables that print it as one chip's multiply it by the chips:
+#: rates of the same chips do not change between a table of 512,000 and one of 64,000.
+GLOBAL_BATCHES: Final = (("DeepLearningExamples", "^DLRM$", 64_000),)
 #: (source, model) -> the program's own batch of one chip, where a row states none.
 DEFAULT_MICRO_BATCHES: Final = (("PaddlePaddle/benchmark", r"^Transformer$", 136),)
 #: (source, model) -> the sequence length of the program's own configuration, where a row states none.
