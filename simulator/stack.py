@@ -27,6 +27,8 @@ EXPERT_DISPATCHES: Final = ("all_to_all", "once_per_rank")
 #: Fused attention by the year of a stack's release, newest first: FlashAttention of 2022, its second version of 2023,
 #: cuDNN's in training stacks from 2024.
 _ATTENTION_LIBRARIES: Final = ((2024, "cudnn-9"), (2023, "flash-attention-2"), (0, "flash-attention-1"))
+#: What a stack may say that it calls instead; PyTorch's own attention stayed with FlashAttention's second version.
+ATTENTION_LIBRARIES: Final = tuple(word for _, word in _ATTENTION_LIBRARIES)
 #: Kernels of a framework by the year of its release, newest first: cuDNN 5 came in 2016, 6 in 2017, 7 in 2018.
 _KERNEL_LIBRARIES: Final = ((2020, "torch-2.1"), (2018, "cudnn-7"), (2017, "cudnn-6"), (0, "cudnn-5"))
 
@@ -39,7 +41,8 @@ class StackError(LookupError):
 class Stack:
     """What runs the job.
 
-    ``attention`` is "fused" (one kernel that skips the masked half) or "unfused" (scores in memory).
+    ``attention`` is "fused" (one kernel that skips the masked half) or "unfused" (scores in memory); ``attention_kernels``
+    names the fused kernels where they are not those of the year.
     ``vector_launch_share`` and ``vector_traffic_share``: kernels and bytes of element-wise work against an eager
     framework that fuses nothing (1.0). ``host_s_per_launch``: the host's time to issue one kernel before any fit [s].
     ``graph_capture``: the host issues whole graphs, its time vanishes.
@@ -90,6 +93,7 @@ class Stack:
     family: str
     source: str
     attention: str = "fused"
+    attention_kernels: str = ""
     vector_launch_share: float = 1.0
     vector_traffic_share: float = 1.0
     host_s_per_launch: float = 12e-6
@@ -140,6 +144,7 @@ class Stack:
         for name, legal in (
             ("attention", ATTENTION_KINDS), ("gradient_exchange", GRADIENT_EXCHANGES), ("recompute", RECOMPUTE_MODES),
             ("sharding", SHARDING_MODES), ("expert_dispatch", EXPERT_DISPATCHES),
+            ("attention_kernels", ("", *ATTENTION_LIBRARIES)),
         ):  # fmt: skip
             value = getattr(self, name)
             if value not in legal:
@@ -158,7 +163,7 @@ class Stack:
     @property
     def attention_library(self) -> str:
         """The fused attention that the stack's release calls, as `kernels.settings.LIBRARIES` has it."""
-        return next(word for year, word in _ATTENTION_LIBRARIES if self.year >= year)
+        return self.attention_kernels or next(word for year, word in _ATTENTION_LIBRARIES if self.year >= year)
 
     @property
     def kernel_library(self) -> str:
