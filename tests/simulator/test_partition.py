@@ -347,3 +347,19 @@ def test_products_with_rows_off_alignment_cost_more_on_matrix_units_only() -> No
     # Off alignment loads of 16-bit operands are narrow; 32-bit operands of four bytes suffer less.
     assert waste(odd, "a100-sxm4-80gb", "bf16_mixed") > 1.02 * waste(even, "a100-sxm4-80gb", "bf16_mixed")
     assert waste(odd, "p100-sxm2", "fp32") == pytest.approx(waste(even, "p100-sxm2", "fp32"), rel=0.10)
+
+
+def test_heads_that_start_off_16_bytes_miss_the_matrix_units_where_scores_stand_in_memory() -> None:
+    def work_per_flop(heads: int, stack_id: str, word: str, chip: str = "a100-sxm4-80gb") -> float:
+        one = transformer(name="one", layers=1, hidden=1728, heads=heads, vocab=51200, seq_len=2048)
+        block = next(layer for layer in one.layers if layer.kind == "block")
+        only = replace(block, ops=tuple(op for op in block.ops if op.kind == "attention"))
+        table = rows(replace(one, layers=(only,)), chip=chip, recipe_name=word, stack_id=stack_id)
+        products = np.isin(table.kind, (MATRIX, ATTENTION))
+        return float(np.sum(table.work[products]) / np.sum(table.flop[products]))
+
+    # 1728 / 16 = 108 elements are 216 bytes, 1728 / 12 = 144 are 288, of which 16 is a divisor.
+    assert work_per_flop(16, UNFUSED, "bf16_mixed") > 4.0 * work_per_flop(12, UNFUSED, "bf16_mixed")
+    assert work_per_flop(16, UNFUSED, "fp32") < 1.5 * work_per_flop(12, UNFUSED, "fp32")
+    assert work_per_flop(16, UNFUSED, "fp32", "p100-sxm2") < 1.5 * work_per_flop(12, UNFUSED, "fp32", "p100-sxm2")
+    assert work_per_flop(16, FUSED, "bf16_mixed") < 1.5 * work_per_flop(12, FUSED, "bf16_mixed")

@@ -133,7 +133,21 @@ def test_shipped_runs_have_a_stack_of_their_own() -> None:
     assert len(unmatched) <= 0.016 * len(rows)
 
 
-@pytest.mark.parametrize("name", ["attention", "gradient_exchange", "recompute", "sharding"])
+@pytest.mark.parametrize("name", ["attention", "attention_kernels", "gradient_exchange", "recompute", "sharding"])
 def test_a_word_outside_its_list_is_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"Stack 'megatron-lm-2021': {name} is 'nonsense'; legal: "):
         replace(stack("megatron-lm-2021"), **{name: "nonsense"})  # type: ignore[arg-type]
+
+
+def test_a_stack_calls_the_attention_of_its_year_unless_it_names_another() -> None:
+    one = replace(stack("megatron-lm-2021"), year=2024)
+    assert one.attention_library == "cudnn-9"
+    assert replace(one, attention_kernels="flash-attention-2").attention_library == "flash-attention-2"
+
+
+def test_what_ran_a_row_tells_compilers_apart() -> None:
+    source = "NVIDIA/DeepLearningExamples"
+    assert resolve_stack(source, "TensorFlow2 +XLA", "recommender") == "dle-tf-recommender-xla"
+    assert resolve_stack(source, "TensorFlow2", "recommender") == "dle-tf-recommender"
+    assert resolve_stack("NVIDIA/JAX-Toolbox", "Pax/T5X (JAX, XLA)", "transformer") == "pax-gpu"
+    assert resolve_stack("NVIDIA/JAX-Toolbox", "T5X (JAX, XLA)", "transformer") == "jax-gpu"

@@ -327,6 +327,40 @@ def test_a_step_time_needs_a_batch() -> None:
     assert job(global_batch="", micro_batch="", metric="tokens_per_s").metric_value(1.0) > 0
 
 
+def test_a_batch_that_is_that_of_all_chips_is_not_multiplied_by_them() -> None:
+    row = {
+        "source": "NVIDIA/DeepLearningExamples", "software": "PyTorch", "model": "DLRM", "num_chips": "8", "tp": "",
+        "pp": "", "dp": "", "seq_len": "", "recompute": "", "sharding": "", "metric": "samples_per_s",
+    }  # fmt: skip
+    multiplied = job(**row, global_batch="512000", micro_batch="64000")
+    divided = job(**row, global_batch="64000", micro_batch="8000")
+    assert multiplied.parallelism == divided.parallelism
+    assert multiplied.value_per_rate == divided.value_per_rate == 64_000.0
+    assert any("of all chips" in line for line in multiplied.assumed)
+
+
+def test_a_stack_that_offloads_updates_on_the_host_where_a_row_shards_everything() -> None:
+    row = {"source": "stas00/ml-engineering", "software": "DeepSpeed 0.19", "tp": "1", "pp": "1", "dp": "64"}
+    assert job(**row, sharding="zero3").parallelism.offload == "optimizer"
+    assert job(**row, sharding="zero2").parallelism.offload == "none"
+    assert job(sharding="zero3").parallelism.offload == "none"
+
+
+def test_a_short_name_means_the_chip_that_its_source_had() -> None:
+    row = {"chip": "A6000", "chip_memory_gb": "", "num_chips": "1", "tp": "1", "pp": "1", "dp": "1", "global_batch": "4"}
+    row |= {"intra_node_link": "", "chips_per_node": ""}
+    assert job(**row).context.cluster.chip.id == "rtx-a6000"
+    one = job(**row, source="pytorch/torchtune", software="torchtune")
+    assert one.context.cluster.chip.id == "rtx-6000-ada"
+    assert any("A6000" in line for line in one.assumed)
+
+
+def test_fused_attention_of_long_sequences_stays_off_chips_that_have_none() -> None:
+    row = {"source": "deepspeedai/Megatron-DeepSpeed", "software": "Megatron-DeepSpeed", "precision": "fp16_mixed"}
+    assert job(**row).context.stack.attention == "fused"
+    assert job(**row, chip="V100", chip_memory_gb="32").context.stack.attention == "unfused"
+
+
 def test_words_on_the_exchange_change_the_stack() -> None:
     after = job(allreduce_algorithm="BSP-A2A: ring all-reduce after backward (no overlap)").context.stack
     under = job(allreduce_algorithm="WFBP-A2A: wait-free backpropagation").context.stack
