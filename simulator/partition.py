@@ -170,9 +170,9 @@ def _attention(rows: Rows, block: int, op: Op) -> None:
     # Heads stand side by side in one tensor, so that a width decides where their rows start.
     narrow, values = rows.misses_matrix_units(op.head_dim), rows.misses_matrix_units(op.value_width)
     for phase in (FORWARD, REPLAY):
-        for n, k, off in ((keys, op.head_dim, narrow), (op.value_width, keys, values)):
+        for width, depth, off in ((keys, op.head_dim, narrow), (op.value_width, keys, values)):
             rows.product(
-                block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=n, k=k, off_matrix=off
+                block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=width, k=depth, off_matrix=off
             )  # fmt: skip
         rows.add(
             block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0,

@@ -41,8 +41,8 @@ class StackError(LookupError):
 class Stack:
     """What runs the job.
 
-    ``attention`` is "fused" (one kernel that skips the masked half) or "unfused" (scores in memory); ``attention_kernels``
-    names the fused kernels where they are not those of the year.
+    ``attention`` is "fused" (one kernel that skips the masked half) or "unfused" (scores in memory);
+    ``attention_kernels`` names the fused kernels where they are not those of the year.
     ``vector_launch_share`` and ``vector_traffic_share``: kernels and bytes of element-wise work against an eager
     framework that fuses nothing (1.0). ``host_s_per_launch``: the host's time to issue one kernel before any fit [s].
     ``graph_capture``: the host issues whole graphs, its time vanishes.

@@ -347,8 +347,8 @@ def test_a_stack_that_offloads_updates_on_the_host_where_a_row_shards_everything
 
 
 def test_a_short_name_means_the_chip_that_its_source_had() -> None:
-    row = {"chip": "A6000", "chip_memory_gb": "", "num_chips": "1", "tp": "1", "pp": "1", "dp": "1", "global_batch": "4"}
-    row |= {"intra_node_link": "", "chips_per_node": ""}
+    row = {"chip": "A6000", "chip_memory_gb": "", "intra_node_link": "", "chips_per_node": "", "global_batch": "4"}
+    row |= {"num_chips": "1", "tp": "1", "pp": "1", "dp": "1"}
     assert job(**row).context.cluster.chip.id == "rtx-a6000"
     one = job(**row, source="pytorch/torchtune", software="torchtune")
     assert one.context.cluster.chip.id == "rtx-6000-ada"
