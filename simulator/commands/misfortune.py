@@ -46,12 +46,18 @@ _MOST_BYTES: Final = 20_000_000
 
 
 def misfortunes(command: Command) -> Command:
-    """The options; a step that is asked for with one of them is repeated, all others run as ever."""
+    """The options; a step that chance may change is repeated, all others run as ever, ``slow_chips`` and all."""
 
     @functools.wraps(command)
     def run(**given: Any) -> int:
         own = {key: value for key in OPTIONS if (value := given.pop(key)) not in (None, (), False)}
-        return _simulate(own, given) if own else command(**given)
+        if not own.keys() <= {"slow_chip"}:
+            return _simulate(own, given)
+        problems: list[str] = []
+        slow = _Asked(own, problems).slow_chips
+        if problems:
+            raise InputError(*problems)
+        return command(slow_chips=slow, **given)
 
     for key, (metavar, repeatable, text) in reversed(list(OPTIONS.items())):
         name = f"--{key.replace('_', '-')}"
@@ -170,7 +176,7 @@ class _Asked:
         chance, factor = self._pair("--straggler", own.get("straggler", "0:1"), "0.001:1.5")
         self._chance = self._number("--straggler", chance, 0.0, 1.0)
         self._factor = self._number("--straggler", factor, 1.0, 1e6)
-        self._slow = dict(self._slow_chips())
+        self.slow_chips = dict(self._slow_chips())
         self.links = tuple(self._degraded())
         self._mtbf_s = dict(self._failing())
         if "mtbf" not in own and (lost := [key for key in _OF_FAILURES if key in own]):
@@ -185,7 +191,7 @@ class _Asked:
         return Misfortune(
             jitter=Jitter(kernel=self._kernel, host=self._host, host_ps=self._host_s * 1e12),
             stragglers=Stragglers(probability=self._chance, factor=self._factor),
-            slow_chips=self._slow,
+            slow_chips=self.slow_chips,
         )
 
     def failures(self, parts: Mapping[str, int], replicas: int) -> Failures:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ..errors import InputError
 from .asking import EXIT_NOTHING_FITS, JSON, OUT, asks
 from .command_lines import command_mapping, command_text, settled
 from .misfortune import misfortunes
@@ -36,6 +37,7 @@ def simulate(
     run: RunOptions | None,
     alone: bool,
     unfold: bool,
+    slow_chips: Mapping[int, float],
     as_json: bool,
     out: str | None,
     **flags: Any,
@@ -46,10 +48,17 @@ def simulate(
     """
     wanted = Wanted.of(flags)
     question = question_of(job, flags, pins, *wanted.files, out)
+    from ..events import Differences
     from ..one_step import priced_step
     from ..report.step_text import nothing_fits_text
+    from ..stepspec import StepSpecError
 
-    step = priced_step(question.query, contention=not alone, unfold=unfold)
+    try:
+        step = priced_step(
+            question.query, contention=not alone, unfold=unfold, differences=Differences(compute=slow_chips)
+        )
+    except StepSpecError as error:
+        raise InputError(f"--slow-chip: {error}") from None
     said = settled(question)
 
     def give(text: str, values: dict[str, Any]) -> None:

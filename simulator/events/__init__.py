@@ -8,13 +8,14 @@ from simulator.events.engine import simulate
 from simulator.events.machine import Contention
 from simulator.events.overlap import Overlap, overlap
 from simulator.events.pass_names import messages
+from simulator.events.release import Release
 from simulator.events.roles import Differences, Grid, Role, Roles, find_roles
 from simulator.events.savings import Saving, savings
 from simulator.events.trace import Slice, Timeline
 from simulator.events.world import Delays, Surroundings
 
 __all__ = [
-    "CauseError", "Contention", "CriticalPath", "Delays", "Differences", "Grid", "Overlap", "PathNode", "Role",
-    "RoleMemory", "Roles", "Saving", "Slice", "Surroundings", "Timeline", "checked_causes", "critical_path",
+    "CauseError", "Contention", "CriticalPath", "Delays", "Differences", "Grid", "Overlap", "PathNode", "Release",
+    "Role", "RoleMemory", "Roles", "Saving", "Slice", "Surroundings", "Timeline", "checked_causes", "critical_path",
     "find_roles", "messages", "overlap", "savings", "simulate", "write_chrome_trace", "write_role_traces",
 ]  # fmt: skip

@@ -8,8 +8,11 @@ picoseconds. Waits come out of the order of events; no formula of the closed for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from simpy import Environment
 
+from simulator.events.needed_first import NeededRank, step_time, streams_of
 from simulator.events.rank import Rank
 from simulator.events.trace import Timeline
 from simulator.events.world import Surroundings, World
@@ -41,8 +44,8 @@ def simulate(spec: StepSpec, around: Surroundings | None = None, *, timeline: Ti
 
     Memory grows neither with micro-batches nor with blocks, only with roles, unless a `timeline` records them.
 
-    ``around`` says who is there and what is unlike about some, what work shares and how chance delays it; without it
-    one rank of every stage speaks for all, and all work takes its own time.
+    ``around`` says who is there and what is unlike about some, what work shares, how chance delays it and when
+    gradients leave; without it one rank of every stage speaks for all, and all work takes its own time.
 
     Leaves out, with contention: what lies between servers (a fat tree's spine); another kind of server for ranks of one
     role, whose first rank's server speaks for all.
@@ -61,16 +64,27 @@ def simulate(spec: StepSpec, around: Surroundings | None = None, *, timeline: Ti
         )
     env = Environment()
     world = World(env, spec, around or Surroundings(), timeline)
-    ranks = [Rank(world, role) for role in range(len(world.roles.roles))]
+    roles = range(len(world.roles.roles))
+    if world.release is not None and world.release.needed_first:
+        streams = streams_of(world)
+        by_need = [NeededRank(world, role, world.release, streams) for role in roles]
+        _run(env, spec, by_need)
+        return step_time(spec, by_need)
+    ranks = [Rank(world, role) for role in roles]
+    _run(env, spec, ranks)
+    update = SCHEDULES[spec.schedule].TRAITS.update
+    if update == "together" or spec.gradient_mode == "sharded" or spec.forward_only:
+        return _together(spec, ranks, world)
+    return _by_rank(spec, ranks) if update == "by_rank" else _each_micro_batch(spec, ranks)
+
+
+def _run(env: Environment, spec: StepSpec, ranks: Sequence[Rank]) -> None:
+    """Let all ranks do their step."""
     for rank in ranks:
         env.process(rank.run())
     env.run()
     if not all(rank.finished for rank in ranks):
         raise RuntimeError(f"The {spec.schedule} schedule deadlocked; this is our mistake, not the input's.")
-    update = SCHEDULES[spec.schedule].TRAITS.update
-    if update == "together" or spec.gradient_mode == "sharded" or spec.forward_only:
-        return _together(spec, ranks, world)
-    return _by_rank(spec, ranks) if update == "by_rank" else _each_micro_batch(spec, ranks)
 
 
 def _pace(rank: Rank) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from simpy import Event
 
 from simulator.events.passes import Pass, compute_of, pass_name, pass_of, tensor_of
+from simulator.events.release import Messages
 from simulator.events.streams import Exchange, Stream
 from simulator.events.world import World, scaled
 from simulator.schedules import SCHEDULES, Task, forward_order, order_alone, settled
@@ -36,6 +37,7 @@ class Rank:
         self._data = world.data[me.data_group]
         self._rounds = world.rounds[me.inner_group]
         self._meeting_ranks = world.roles.meeting(role)
+        self._messages = Messages(world.release)
         self._follows_blocks = self._rounds is not None or world.machine.contended
         ranks, route = len(spec.stages), self._traits.route
         chunks = range(stop_chunks(route, spec.virtual_stages))
@@ -140,7 +142,8 @@ class Rank:
                 yield from self._hold_for_send(task, this)
             else:
                 yield from self._whole(task, this)
-            self._show("passes", pass_name(task, self._spec), "pass", start_ps, cause=False)
+            if self._timeline is not None:
+                self._show("passes", pass_name(task, self._spec), "pass", start_ps, cause=False)
             self._hand_on(task, this)
             if each and task.kind == "backward":
                 yield from self._update_at_once()
@@ -178,7 +181,14 @@ class Rank:
         for block in this.visits():
             yield from self._block(this.kind, block)
             if release:
-                self._issue("reduce", f"reduce {block.name}", block.reduce_ps)
+                self._release(self._messages.add(block.name, block.reduce_ps))
+        if release:
+            self._release(self._messages.rest())
+
+    def _release(self, message: tuple[str, int] | None) -> None:
+        if message is not None:
+            name, duration_ps = message
+            self._issue("reduce", f"reduce {name}", duration_ps)
 
     def _block(self, kind: Kind, block: BlockSpec) -> Process:
         env = self._env
@@ -256,7 +266,7 @@ class Rank:
         for (kind, other), whole in reversed(self._passes_of.items()):
             if kind == "backward" and other != chunk:
                 for block in whole.visits():
-                    self._issue("reduce", f"reduce {block.name}", block.reduce_ps)
+                    self._release(self._messages.add(block.name, block.reduce_ps))
 
     def _sharded_visits(self) -> Iterator[tuple[Task, BlockSpec]]:
         spec = self._spec

@@ -81,7 +81,7 @@ class Differences:
         for what, ranks in (("compute", self.compute), ("links", self.links), ("blocks", self.blocks)):
             for rank, value in ranks.items():
                 if not 0 <= rank < grid.ranks:
-                    raise StepSpecError(f"Differences.{what}: no rank {rank}; legal: 0 to {grid.ranks - 1}.")
+                    raise StepSpecError(f"Differences.{what}: there is no rank {rank}; legal: 0 to {grid.ranks - 1}.")
                 for factor in value.values() if isinstance(value, Mapping) else (value,):
                     if not 0.0 < factor < 1e6:
                         raise StepSpecError(

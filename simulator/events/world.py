@@ -9,6 +9,7 @@ from typing import Protocol
 from simpy import Environment
 
 from simulator.events.machine import Alone, Contention, Machine, Shared
+from simulator.events.release import Release
 from simulator.events.roles import Grid, Roles, find_roles
 from simulator.events.streams import Channel, Meeting, Rounds, Show, Stream
 from simulator.events.trace import Timeline
@@ -34,14 +35,16 @@ class Delays(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Under what a step runs: who is there and what is unlike, what is shared, what chance does.
+    """Under what a step runs: who is there and what is unlike, what is shared, what chance does, when gradients leave.
 
     ``roles`` None: one rank of every stage speaks for all. ``contention`` None: all work takes its own time.
+    ``release`` None: gradients leave as the step's own mode has it.
     """
 
     roles: Roles | None = None
     contention: Contention | None = None
     delays: Delays | None = None
+    release: Release | None = None
 
 
 class World:
@@ -52,6 +55,9 @@ class World:
         self.spec = spec
         self.timeline = timeline
         self.delays = around.delays
+        self.release = around.release
+        if around.release is not None:
+            around.release.check(spec)
         self.roles = around.roles or find_roles(Grid(stages=len(spec.stages)))
         if self.roles.grid.stages != len(spec.stages):
             raise ValueError(f"Roles of {self.roles.grid.stages} stages for a step of {len(spec.stages)}.")

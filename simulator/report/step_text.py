@@ -41,6 +41,9 @@ def step_text(step: SimulatedStep) -> str:
     if step.around is not None and step.around.roles is not None:
         roles = step.around.roles
         lines.append(f"  followed   {len(roles.roles):,} of {roles.grid.ranks:,} ranks, one for all that are alike")
+        slow = [f"rank {role.first_rank} ({role.compute:g})" for role in roles.roles if role.compute != 1.0]
+        if slow:
+            lines += fold(", ".join(slow[:8]), WIDTH, first="  slow chips ", rest=" " * 13)
     return "\n".join(lines) + "\n"
 
 

@@ -67,8 +67,8 @@ class Table:
     measured_s: Mapping[int, float]
 
 
-def read_table(path: Path) -> Table:
-    """Read and resolve a table. Raises `TableError` where it is no table of runs."""
+def read_table(path: Path, *, keep: Callable[[Mapping[str, str]], bool] = lambda _: True) -> Table:
+    """Read and resolve a table, or the rows of it to ``keep``. Raises `TableError` where it is no table of runs."""
     try:
         rows = tuple(read_rows(path))
     except OSError as error:
@@ -78,6 +78,7 @@ def read_table(path: Path) -> Table:
     missing = [c for c in ("source", "model", "chip", "metric", "num_chips") if not rows or c not in rows[0]]
     if missing:
         raise TableError(f"{path}: {'no rows' if not rows else 'columns missing: ' + ', '.join(missing)}.")
+    rows = tuple(filter(keep, rows))
     jobs: dict[int, RunJob] = {}
     memory_jobs: dict[int, RunJob] = {}
     refused: dict[int, str] = {}

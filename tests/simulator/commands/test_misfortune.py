@@ -38,6 +38,15 @@ def test_without_chance_the_step_is_that_of_the_plain_command():
     assert calm["ended"] == "certain"
 
 
+def test_one_slow_chip_is_one_step_that_can_be_explained():
+    calm = json.loads(run(*DATA_PARALLEL, "--json").stdout)
+    slow = json.loads(run(*DATA_PARALLEL, "--slow-chip", "3:1.5", "--explain", "--json").stdout)
+    assert slow["kind"] == "simulate"
+    assert slow["roles"] == calm["roles"] + 1
+    assert slow["events"]["step_s"] > calm["events"]["step_s"]
+    assert "rank 3 (1.5)" in run(*DATA_PARALLEL, "--slow-chip", "3:1.5").stdout
+
+
 @pytest.mark.parametrize(
     "option",
     [("--slow-chip", "3:1.5"), ("--degrade", "data:4"), ("--straggler", "1:1.5"), ("--host-jitter", "gamma:0:50us")],

@@ -191,7 +191,7 @@ def test_replicas_kept_apart_do_not_change_a_step_without_chance() -> None:
 @pytest.mark.parametrize(
     ("differences", "words"),
     [
-        (Differences(compute={24: 2.0}), "no rank 24; legal: 0 to 23"),
+        (Differences(compute={24: 2.0}), "there is no rank 24; legal: 0 to 23"),
         (Differences(links={0: 0.0}), "rank 0 has factor 0.0"),
         (Differences(blocks={3: {"experts": float("nan")}}), "rank 3 has factor nan"),
     ],
