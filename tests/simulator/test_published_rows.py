@@ -161,7 +161,7 @@ def test_the_hosts_work_is_part_of_a_jobs_step_whichever_jobs_are_kept() -> None
         (DAWNBENCH, "TensorFlow v1.11.0", "convnet", "tpu", "tf-tpu-2018"),
         (DAWNBENCH, "Intel(R) Optimized Caffe", "convnet", "skylake", "intel-caffe"),
         (DAWNBENCH, "AIACC-Training 1.3 + Tensorflow 2.1", "convnet", "volta", "dle-tf1-xla"),
-        (DAWNBENCH, "ncluster / Pytorch 1.0.0", "convnet", "pascal", "pytorch-2018"),
+        (DAWNBENCH, "ncluster / Pytorch 1.0.0", "convnet", "pascal", "fastai-2018"),
         (DAWNBENCH, "TensorFlow v1.2", "recurrent", "kepler", "dawnbench"),
         ("MLPerf Training v1.0", "TensorFlow", "convnet", "tpu", "mlperf-tf"),
         ("MLPerf Training v1.0", "TensorFlow", "detector", "tpu", "mlperf-tf-detector"),
