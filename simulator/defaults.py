@@ -35,7 +35,6 @@ _STACKS: Final = {
     ("bert", "blackwell"): "megatron-core-2024",
     ("bert", "tpu"): "mlperf-tf",
     ("cnn", "tpu"): "mlperf-tf",
-    ("cnn", "many-core"): "intel-caffe",
 }
 #: Chip families that one compiler serves, whatever framework stands above it; by kind of run where releases differ.
 _COMPILER: Final = {
@@ -49,7 +48,7 @@ _ELSEWHERE: Final = {
     ("mlperf-detector", "tpu"): "mlperf-tf", ("mlperf-pytorch", "tpu"): "mlperf-tf",
     ("dawnbench", "tpu"): "mlperf-tf", ("tf-horovod-2018", "tpu"): "mlperf-tf",
     ("pytorch-fsdp", "cdna3"): "rocm-megatron-2025", ("torch7-native", "haswell"): "torch7-cpu",
-    ("torch7-native", "broadwell"): "torch7-cpu", ("torch7-2017", "many-core"): "intel-caffe",
+    ("torch7-native", "broadwell"): "torch7-cpu",
 }  # fmt: skip
 _CONVNET_STACK: Final = "tf1-horovod"
 
@@ -80,10 +79,10 @@ def usual_stack(kind: str, architecture: str) -> str:
 def stack_on(stack_id: str, architecture: str, kind: str) -> str:
     """The stack that a recognised one stands for on a chip family: its framework above the chip's own compiler.
 
-    Releases of a compiler's stack are named after it and stay what they are.
+    Releases of a compiler's stack are named after it; those of its libraries for language models serve them alone.
     """
     compiler = _COMPILER.get((kind, architecture)) or _COMPILER.get(("", architecture))
-    if compiler and stack_id.startswith(f"{compiler}-2"):
+    if compiler and kind == "llm" and stack_id.startswith(f"{compiler}-2"):
         return stack_id
     return compiler or _ELSEWHERE.get((stack_id, architecture), stack_id)
 
