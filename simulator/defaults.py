@@ -49,6 +49,8 @@ _ELSEWHERE: Final = {
     ("mlperf-mxnet", "tpu"): "mlperf-tf", ("mlperf-detector", "tpu"): "mlperf-tf-detector",
     ("mlperf-detector-0.7", "tpu"): "mlperf-tf-detector", ("caffe-2016", "many-core"): "intel-caffe",
     ("megatron-deepspeed-long", "volta"): "megatron-deepspeed-2023",
+    ("mlperf-pytorch", "tpu"): "mlperf-tf", ("tf-horovod-2018", "tpu"): "mlperf-tf",
+    ("torch7-native", "haswell"): "torch7-cpu", ("torch7-native", "broadwell"): "torch7-cpu",
 }  # fmt: skip
 _CONVNET_STACK: Final = "tf1-horovod"
 
@@ -77,8 +79,13 @@ def usual_stack(kind: str, architecture: str) -> str:
 
 
 def stack_on(stack_id: str, architecture: str, kind: str) -> str:
-    """The stack that a recognised one stands for on a chip family: its framework above the chip's own compiler."""
+    """The stack that a recognised one stands for on a chip family: its framework above the chip's own compiler.
+
+    Releases of a compiler's stack are named after it; those of its libraries for language models serve them alone.
+    """
     compiler = _COMPILER.get((kind, architecture)) or _COMPILER.get(("", architecture))
+    if compiler and kind == "llm" and stack_id.startswith(f"{compiler}-2"):
+        return stack_id
     return compiler or _ELSEWHERE.get((stack_id, architecture), stack_id)
 
 

@@ -38,6 +38,8 @@ BY_IMAGE_KERNELS: Final = 3.0
 #: What a matrix unit loads at once: rows that start elsewhere than on its multiples miss it [B] (NVIDIA, Matrix
 #: Multiplication Background User's Guide, "Requirements to use Tensor Cores"; libraries' batched products still do).
 MATRIX_LOAD_BYTE: Final = 16
+#: Chips whose arrays multiply groups of any width, if most of a tile idles.
+_ARRAYS: Final = ("systolic", "sram")
 #: Precisions of products of parameters only: others (attention) stay in 16 bit.
 _PARAMETERS_ONLY: Final = ("fp8", "fp4", "int8")
 
@@ -84,6 +86,8 @@ class _Product:
     m: Floats
     n: Floats
     k: Floats
+    a_share: Floats
+    b_share: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,12 +153,18 @@ class Rows:
     def product(
         self, *, block: int, phase: int, kind: int, rate: int, batch: Floats | float, m: Floats | float,
         n: Floats | float, k: Floats | float, extra_byte: Floats | float = 0.0, operands_byte: Floats | None = None,
-        issued: Floats | float = 1.0, off_matrix: bool = False,
+        issued: Floats | float = 1.0, off_matrix: bool = False, a_share: Floats | float = 1.0,
+        b_share: Floats | float = 1.0,
     ) -> None:  # fmt: skip
-        """One matrix product and its traffic (``operands_byte`` where operands overlap in memory)."""
+        """One matrix product and its traffic (``operands_byte`` and the shares where operands overlap in memory)."""
         ones = np.ones(len(self.shapes))
         batch, m, n, k = ones * batch, ones * m, ones * n, ones * k
-        self.products.append(_Product(place=self.next, rate=rate, off_matrix=off_matrix, batch=batch, m=m, n=n, k=k))
+        self.products.append(
+            _Product(
+                place=self.next, rate=rate, off_matrix=off_matrix, batch=batch, m=m, n=n, k=k,
+                a_share=ones * a_share, b_share=ones * b_share,
+            )
+        )  # fmt: skip
         if operands_byte is None:
             operand_byte = self.recipe.matmul_byte if rate == 0 else self.recipe.storage_byte
             operands_byte = batch * (operand_byte * (m * k + k * n) + self.recipe.storage_byte * m * n)
@@ -166,14 +176,16 @@ class Rows:
     def convolution(self, op: Op, *, block: int, phase: int, direction: int, byte: Floats) -> None:
         """One pass of a convolution.
 
-        Groups of few channels have nothing for a matrix unit to do: such a pass moves bytes. Other groups, volumes, and
-        chips without a model of convolutions, run it as products.
+        Groups of few channels have nothing for a GPU's matrix unit to do, nor single channels for any: such a pass
+        moves bytes. Other groups, volumes, and chips without a model of convolutions, run it as products, ragged as
+        they are.
         """
         # Ranks that share an image have a slab of it each.
         images, groups = self.shapes.micro_batch / self.shapes.cp, float(op.batch)
         outputs, inputs = images * op.m, images * op.in_hw[0] * op.in_hw[1] * op.depth[3]
         flop = 2.0 * outputs * op.n * op.k * groups
-        if op.batch > 1 and op.c_in // op.batch <= THIN_CHANNELS:
+        thin = 1 if self.chip.kind in _ARRAYS else THIN_CHANNELS
+        if op.batch > 1 and op.c_in // op.batch <= thin:
             self.add(block=block, phase=phase, kind=THIN, rate=1, flop=flop, byte=byte, launches=1.0)
             return
         if self.chip.kind == "gpu" and op.batch == 1 and op.depth[0] == 1:
@@ -186,13 +198,17 @@ class Rows:
             return
         channels = op.c_in / groups
         extents: tuple[Floats | float, Floats | float, Floats | float] = (outputs, float(op.n), float(op.k))
+        patches = np.minimum(1.0, inputs * channels / (outputs * op.k))
+        shares: tuple[Floats | float, Floats | float] = (patches, 1.0)
         if direction == conv.BACKWARD_DATA:
-            extents = (inputs, channels, flop / (2.0 * groups * inputs * channels))
+            taps = flop / (2.0 * groups * inputs * channels)
+            extents, shares = (inputs, channels, taps), (np.minimum(1.0, outputs * op.n / (inputs * taps)), 1.0)
         elif direction == conv.BACKWARD_WEIGHTS:
-            extents = (float(op.n), float(op.k), outputs)
+            extents, shares = (float(op.n), float(op.k), outputs), (1.0, patches)
         m, n, k = extents
         self.product(
-            block=block, phase=phase, kind=CONV, rate=0, batch=groups, m=m, n=n, k=k, operands_byte=byte
+            block=block, phase=phase, kind=CONV, rate=0, batch=groups, m=m, n=n, k=k, operands_byte=byte,
+            a_share=shares[0], b_share=shares[1],
         )  # fmt: skip
 
     def misses_matrix_units(self, width: int) -> bool:
@@ -245,8 +261,9 @@ class Rows:
                 continue
             word = "fp32" if off_matrix else words[rate]
             extents = {name: np.concatenate([getattr(p, name) for p in mine]) for name in ("batch", "m", "n", "k")}
+            shares = {name: np.concatenate([getattr(p, name) for p in mine]) for name in ("a_share", "b_share")}
             # A rank may hold less than one row of a product that is cut into many pieces.
-            shapes = GemmShapes(**{name: np.maximum(value, 1.0) for name, value in extents.items()})
+            shapes = GemmShapes(**{name: np.maximum(value, 1.0) for name, value in extents.items()}, **shares)
             setting = Setting(chip=self.chip.one_die, precision=word, library=self.stack.kernel_library)
             lost = losses(product_time(shapes, setting, device_constants()), setting)
             if off_matrix:

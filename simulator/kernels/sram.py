@@ -150,11 +150,12 @@ def grids(x: GemmShapes, element_byte: Floats, tiles: Tiles) -> Iterator[Grid]:
     """Every grid on offer: `ROW_CUTS` x `DEPTH_CUTS`, columns from the tiles that remain for one of the batch.
 
     A batch above the tiles goes in rounds. Operands that do not fit beside each other in a tile arrive in passes along
-    k, each with its own exchange and computing.
+    k, each with its own exchange and computing. A tile cuts the patches of a convolution out of the pixels it receives.
     """
     rounds = np.ceil(x.batch / tiles.count)
     share = np.maximum(np.floor(tiles.count / x.batch), 1.0)
     unit_depth = UNIT_DEPTH_BYTE / np.maximum(element_byte, 2.0)
+    share_a, share_b = x.a_elements / (x.m * x.k), x.b_elements / (x.k * x.n)
     for cut_k in DEPTH_CUTS:
         for cut_m in ROW_CUTS:
             cut_n = np.floor(share / (cut_m * cut_k))
@@ -166,7 +167,7 @@ def grids(x: GemmShapes, element_byte: Floats, tiles: Tiles) -> Iterator[Grid]:
             block = 2.0 * rows * outputs * steps / tiles.flop_per_s
             whole = np.ceil(x.n / UNIT_OUTPUTS) * UNIT_OUTPUTS * np.ceil(x.k / unit_depth) * unit_depth
             even = 2.0 * x.batch * x.m * whole / (tiles.flop_per_s * tiles.count)
-            operand = (rows * depth + depth * columns) * element_byte
+            operand = (rows * depth * share_a + depth * columns * share_b) * element_byte
             result = rows * columns * PARTIAL_BYTE
             passes = np.ceil(operand / np.maximum(tiles.memory_byte - result, tiles.memory_byte / 8.0))
             split = cut_k > 1
@@ -204,7 +205,7 @@ def sram_gemm_time(
             kept[name] = np.where(better, getattr(grid, name), kept[name])
     flop = 2.0 * x.batch * x.m * x.n * x.k
     useful = flop / settings.peak_flop_per_s
-    operands = x.batch * (x.m * x.k + x.k * x.n + x.m * x.n) * element
+    operands = x.batch * (x.a_elements + x.b_elements + x.m * x.n) * element
     footprint = np.maximum(operands, 0.0 if footprint_byte is None else footprint_byte)
     far = streamed_byte(footprint, settings, values["sram_usable"], refuse=refuse)
     streamed = far / _far_byte_per_s(settings)

@@ -173,15 +173,16 @@ def traffic_byte(x: GemmShapes, element_byte: Floats, a: Arrays) -> Floats:
               A \\lceil n / b_n \\rceil + B \\lceil m / b_m \\rceil + C \\}
 
     In turn: a panel of k x b_n weights stays and A streams; a panel of b_m x k stays and B streams; a block of
-    b_m x b_n results stays (4 bytes each) and both stream. Never below A + B + C.
+    b_m x b_n results stays (4 bytes each) and both stream. Never below A + B + C. A and B are the distinct elements of
+    the operands: the patches of a convolution are cut from the image on the chip.
     """
-    size_a, size_b = x.m * x.k * element_byte, x.k * x.n * element_byte
+    size_a, size_b = x.a_elements * element_byte, x.b_elements * element_byte
     result = x.m * x.n * element_byte
-    panel = np.floor(a.block_byte / (x.k * element_byte))
     best = np.full(x.rows, np.inf)
-    fits = panel >= 1.0
-    best = np.where(fits, np.minimum(best, size_a * np.ceil(x.n / np.maximum(panel, 1.0)) + size_b), best)
-    best = np.where(fits, np.minimum(best, size_a + size_b * np.ceil(x.m / np.maximum(panel, 1.0))), best)
+    for stays, streams, extent in ((size_b, size_a, x.n), (size_a, size_b, x.m)):
+        panel = np.floor(a.block_byte * extent / stays)
+        passes = np.ceil(extent / np.maximum(panel, 1.0))
+        best = np.where(panel >= 1.0, np.minimum(best, streams * passes + stays), best)
     square = np.maximum(np.floor(np.sqrt(a.block_byte / ACCUMULATOR_BYTE) / a.high), 1.0)
     for height in (*HEIGHTS, square):
         rows = np.minimum(a.high * height, x.m)
@@ -213,11 +214,12 @@ def systolic_gemm_time(
     core = total_s / values["systolic_rate"]
     size = settings.element_byte
     byte = traffic_byte(x, size, a)
-    once = x.batch * (x.m * x.k + x.k * x.n + x.m * x.n) * size
+    weights = x.batch * x.b_elements * size
+    once = x.batch * (x.a_elements + x.b_elements + x.m * x.n) * size
     if activations_stay:
-        acts = x.batch * (x.m * x.k + x.m * x.n) * size
+        acts = x.batch * (x.a_elements + x.m * x.n) * size
         stay = acts <= a.block_byte
-        byte, once = np.where(stay, x.batch * x.k * x.n * size, byte), np.where(stay, x.batch * x.k * x.n * size, once)
+        byte, once = np.where(stay, weights, byte), np.where(stay, weights, once)
     waiting = byte / (settings.dram_byte_per_s * values["systolic_memory_fraction"])
     busy = np.maximum(core, waiting)
     ramp = np.array(values["systolic_ramp_s"], dtype=np.float64)

@@ -201,7 +201,8 @@ def _on_tiles(
     """What a row leaves open on a chip without DRAM beside its tiles, as Graphcore's programs do it.
 
     A transformer whose training state exceeds one chip's memory is a pipeline over the chips of one machine that
-    recomputes. Images go through in micro-batches whose activations fit half of the tiles.
+    recomputes. What one chip trains alone goes through in micro-batches whose activations fit the tiles: networks of
+    images recompute between a few places (ResNet-50: 20 images at once), others keep half of the tiles for activations.
     """
     chips, stated = count(config, "num_chips"), count(config, "micro_batch")
     if workload.splits_tensors:
@@ -223,15 +224,26 @@ def _on_tiles(
             micro = next(b for b in range(min(share, most), 0, -1) if share % b == 0)
             found["micro_batch"] = str(micro)
             assumed.append(f"micro-batch {micro}: as many samples as keep half of the tiles' memory")
-        return found
-    sample_byte = 2.0 * sum(layer.repeat * layer.saved_elements for layer in workload.layers)
-    share = count(config, "global_batch") // max(chips, 1)
+        return found | ({} if stages > 1 else _held_in_tiles(workload, chip, share, stated, 0.5, assumed))
+    total = count(config, "global_batch") or default_of(DEFAULT_BATCHES, config)
+    found = _held_in_tiles(workload, chip, total // max(chips, 1), stated, 1.0, assumed)
+    if total and not count(config, "global_batch"):
+        found["global_batch"] = str(total)
+        assumed.append(f"the program's default batch, {total}")
+    return found | {"recompute": config["recompute"] or "full"}
+
+
+def _held_in_tiles(
+    workload: Workload, chip: Chip, share: int, stated: int, part: float, assumed: list[str]
+) -> dict[str, str]:
+    """The largest micro-batch that divides a replica's ``share`` and whose activations fit a ``part`` of the tiles."""
     if stated or not share:
         return {}
-    most = max(1, int(0.5 * chip.memory_byte / sample_byte))
+    sample_byte = 2.0 * sum(layer.repeat * layer.saved_elements for layer in workload.layers)
+    most = max(1, int(part * chip.memory_byte / sample_byte))
     micro = next(b for b in range(min(share, most), 0, -1) if share % b == 0)
     if micro < share:
-        assumed.append(f"micro-batch {micro}: as many images as fit half of the tiles' memory")
+        assumed.append(f"micro-batch {micro}: as many samples as fit the tiles' memory")
     return {"micro_batch": str(micro)}
 
 

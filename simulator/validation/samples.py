@@ -15,19 +15,23 @@ from ..stack import resolve_stack
 from ..stack import stack as stack_named
 from .cells import Unsupported, count
 
-#: (source, model, kind) as regular expressions -> the entry that the row means, where its name says too little.
+#: (source, model, kind, chip) as regular expressions -> the entry that the row means, where its name says too little.
 ENTRIES: Final = (
     # The benchmark's configurations pass no --adaptive: a softmax over all words.
-    ("lambdal", r"^(Transformer-XL (?:base|large))$", "", r"\1 (full softmax)"),
-    ("", r"^(ELECTRA-base)$", "^sft$", r"\1 (SQuAD)"),
-    ("", r"^(BART-large)$", "^sft$", r"\1 (summaries)"),
-    ("Gaudi", r"^Transformer$", "", "Transformer-big"),
-    ("MLPerf", r"^DLRM$", "", "dlrm-mlperf"),
-    ("NeuSight", "^gpt3_xl$", "", "GPT3-XL (24 heads of 128)"),
+    ("lambdal", r"^(Transformer-XL (?:base|large))$", "", "", r"\1 (full softmax)"),
+    ("", r"^(ELECTRA-base)$", "^sft$", "", r"\1 (SQuAD)"),
+    ("", r"^(BART-large)$", "^sft$", "", r"\1 (summaries)"),
+    ("Gaudi", r"^Transformer$", "", "", "Transformer-big"),
+    ("MLPerf", r"^DLRM$", "", "", "dlrm-mlperf"),
+    # A compiled program has one shape: Google's pads every image.
+    ("MLPerf", r"^Mask R-CNN R50-FPN$", "", "TPU", "mask-rcnn-r50-fpn-padded"),
+    ("NeuSight", "^gpt3_xl$", "", "", "GPT3-XL (24 heads of 128)"),
 )
 
 #: (source, model) -> the program's own global batch, where a row states none.
 DEFAULT_BATCHES: Final = (
+    # 16 replicas, 10 micro-batches of 20 images, graphcore/examples applications/tensorflow/cnns.
+    ("Graphcore guide to MLPerf v1.1", "^ResNet-50", 3200),
     ("DeepLearningExamples", "^SIM$", 131_072),
     ("DeepLearningExamples", r"^NCF", 1_048_576),
     ("Megatron-LM", r"^Qwen3\.5 truncated", 32),
@@ -36,7 +40,11 @@ DEFAULT_BATCHES: Final = (
 #: rates of the same chips do not change between a table of 512,000 and one of 64,000.
 GLOBAL_BATCHES: Final = (("DeepLearningExamples", "^DLRM$", 64_000),)
 #: (source, model) -> the program's own batch of one chip, where a row states none.
-DEFAULT_MICRO_BATCHES: Final = (("PaddlePaddle/benchmark", r"^Transformer$", 136),)
+DEFAULT_MICRO_BATCHES: Final = (
+    ("PaddlePaddle/benchmark", r"^Transformer$", 136),
+    # 4,096 tokens of 30 a sequence, HabanaAI/Model-References PyTorch/nlp/transformer.
+    ("Intel Gaudi reference models", r"^Transformer$", 136),
+)
 #: (source, model) -> micro-batches of a step, where a row states none. NeuSight's script passes one to pipelines too.
 DEFAULT_ACCUMULATIONS: Final = (("sitar-lab/NeuSight", "", 1),)
 #: (source, model) -> the sequence length of the program's own configuration, where a row states none.
@@ -48,9 +56,10 @@ UNJOINED: Final = (("lambdal", "^Transformer-XL"),)
 
 def entry_of(config: Mapping[str, str]) -> str:
     """The catalogue's name for what a row trains; raises `Unsupported` where there is none."""
-    for source, spelling, kind, entry in ENTRIES:
+    for source, spelling, kind, chip, entry in ENTRIES:
         match = re.search(spelling, config["model"])
-        if match and re.search(source, config["source"]) and re.search(kind, config["kind"]):
+        columns = ((source, "source"), (kind, "kind"), (chip, "chip"))
+        if match and all(re.search(pattern, config[column]) for pattern, column in columns):
             return match.expand(entry)
     name = models.resolve_model(config["model"])
     if not name:

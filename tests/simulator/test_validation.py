@@ -304,8 +304,47 @@ def test_a_model_larger_than_the_tiles_is_a_pipeline_over_one_machine() -> None:
     assert (text.parallelism.pp, text.parallelism.dp, text.parallelism.recompute) == (4, 4, "full")
     images = job(**blank | row | {"model": "ResNet-50", "seq_len": "", "metric": "samples_per_s"})
     held_byte = 2.0 * sum(layer.repeat * layer.saved_elements for layer in images.workload.layers)
-    assert images.parallelism.micro_batch * held_byte <= 0.5 * hardware.chip("bow").memory_byte
-    assert images.parallelism.global_batch == 512
+    assert images.parallelism.micro_batch * held_byte <= hardware.chip("bow").memory_byte
+    assert (images.parallelism.global_batch, images.parallelism.recompute) == (512, "full")
+    # One chip holds this model, and its micro-batch leaves half of the tiles to parameters and their state.
+    speech = job(**blank | row | {"model": "Conformer-medium", "seq_len": "", "metric": "samples_per_s"})
+    held_byte = 2.0 * sum(layer.repeat * layer.saved_elements for layer in speech.workload.layers)
+    assert speech.parallelism.pp == 1
+    assert speech.parallelism.micro_batch * held_byte <= 0.5 * hardware.chip("bow").memory_byte
+
+
+@pytest.mark.parametrize(
+    ("changes", "stack_id"),
+    [
+        ({"source": "MLPerf Training v1", "chip": "TPU v4", "model": "VGG-16", "software": "TensorFlow"}, "mlperf-tf"),
+        ({"source": "DAWNBench v1", "software": "TensorFlow", "chip": "TPU v2", "model": "VGG-16"}, "mlperf-tf"),
+        ({"source": "aws-neuron/aws-neuron-sdk", "software": "AWS Neuron 2.14.0", "chip": "Trainium1"}, "neuronx"),
+        ({"source": "aws-neuron/aws-neuron-sdk", "software": "AWS Neuron 2.16.0", "chip": "Trainium1"}, "neuronx-2.15"),
+        (
+            {"source": "AWS Neuron SDK", "software": "Neuron SDK 2.16.0", "chip": "Trainium1", "model": "ViT-Base"},
+            "neuronx",
+        ),
+        (
+            {
+                "source": "jcjohnson/cnn-benchmarks", "software": "Torch7 nn (no cuDNN)", "model": "VGG-16",
+                "chip": "Dual Xeon E5-2630 v3", "precision": "fp32",
+            },
+            "torch7-cpu",
+        ),
+    ],
+)  # fmt: skip
+def test_a_chip_and_a_release_decide_the_stack(changes: dict[str, str], stack_id: str) -> None:
+    blank = dict.fromkeys(("tp", "pp", "cp", "dp", "chip_memory_gb", "seq_len", "intra_node_link"), "")
+    row = {"num_chips": "4", "chips_per_node": "4", "global_batch": "256", "metric": "samples_per_s"}
+    assert job(**blank | row | changes).context.stack.id == stack_id
+
+
+def test_a_compiled_program_pads_every_image() -> None:
+    blank = dict.fromkeys(("tp", "pp", "cp", "dp", "chip_memory_gb", "seq_len", "intra_node_link", "micro_batch"), "")
+    row = {"model": "Mask R-CNN R50-FPN", "metric": "samples_per_s", "precision": "", "num_chips": "16"}
+    row |= {"source": "MLPerf Training v0.7", "global_batch": "128"}
+    padded, mean = (job(**blank | row | {"chip": chip}).workload for chip in ("TPU v4", "A100-SXM4-40GB"))
+    assert padded.forward_flop > mean.forward_flop
 
 
 def test_submissions_that_do_not_say_multiply_transformers_in_eight_bit() -> None:

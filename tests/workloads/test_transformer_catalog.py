@@ -17,7 +17,7 @@ from workloads.op import WorkloadError
         ("Transformer-XL base (full softmax)", "Transformer-XL base (full softmax)", 191_948_759),
         ("Transformer-XL large (full softmax)", "Transformer-XL large (full softmax)", 519_963_095),
         ("BART-large", "BART-large", 406_291_456),
-        ("BART fine-tuning", "BART-large (paraphrases)", 406_291_456),
+        ("BART fine-tuning", "BART-base (paraphrases)", 139_420_416),
         ("Transformer", "Transformer-base", 63_082_496),
         ("Transformer big", "Transformer-big", 210_874_368),
         ("T5-v1.1-small", "T5-v1.1-small", 76_961_152),

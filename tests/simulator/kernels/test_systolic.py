@@ -163,6 +163,21 @@ def test_blockings_run_loop_by_loop_agree(shape: tuple[int, int, int], room: flo
         assert byte == m * k + k * n + m * n
 
 
+def test_patches_of_an_image_are_fetched_once() -> None:
+    """A 3 x 3 convolution's operand of patches holds every pixel nine times; memory holds it once."""
+    whole = GemmShapes(batch=np.ones(1), m=np.full(1, 3136.0), n=np.full(1, 64.0), k=np.full(1, 576.0))
+    machine = arrays(high=128, wide=128, count=1, keeps_weights=True)
+    one = np.ones(1)
+    ninth = replace(whole, a_share=np.full(1, 1 / 9))
+    assert traffic_byte(ninth, one, machine)[0] == pytest.approx(3136 * 64 + 576 * 64 + 3136 * 64)
+    turned = GemmShapes(batch=one, m=whole.n, n=whole.m, k=whole.k, b_share=np.full(1, 1 / 9))
+    assert traffic_byte(turned, one, machine)[0] == pytest.approx(traffic_byte(ninth, one, machine)[0])
+    for room in (1e2, 1e4, 1e6):
+        small = arrays(high=128, wide=128, count=1, keeps_weights=True, block_byte=room)
+        assert traffic_byte(ninth, one, small)[0] <= traffic_byte(whole, one, small)[0]
+        assert traffic_byte(replace(whole, a_share=one), one, small) == traffic_byte(whole, one, small)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_parts_add_up_and_the_bound_holds(name: str) -> None:
     for word in chip(name).peak_flop_per_s:
