@@ -16,6 +16,7 @@ from .commands.catalog import catalog
 from .commands.modes import modes
 from .commands.plan import plan
 from .commands.printing import complain, one_line, our_fault
+from .commands.probe import probe
 from .commands.roofline import roofline
 from .commands.scale import scale
 from .commands.simulate import simulate
@@ -63,5 +64,5 @@ def cli() -> None:
     """Predict what training a neural network at scale takes: step time, memory, money, energy."""
 
 
-for command in (plan, simulate, modes, scale, roofline, catalog, validate):
+for command in (plan, simulate, modes, scale, roofline, catalog, validate, probe):
     cli.add_command(command)
