@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from .commands.asking import CATALOG
+from .commands.calibrate import calibrate
 from .commands.catalog import catalog
 from .commands.modes import modes
 from .commands.plan import plan
@@ -64,5 +65,5 @@ def cli() -> None:
     """Predict what training a neural network at scale takes: step time, memory, money, energy."""
 
 
-for command in (plan, simulate, modes, scale, roofline, catalog, validate, probe):
+for command in (plan, simulate, modes, scale, roofline, catalog, validate, probe, calibrate):
     cli.add_command(command)

@@ -39,16 +39,21 @@ def device_constants(name: str = "default") -> Mapping[str, KernelConstants]:
 
 @cache
 def _device_constants(name: str, folders: tuple[str, ...]) -> Mapping[str, KernelConstants]:
-    path = files("simulator") / "data" / "kernel_calibrations" / f"{name}.toml"
-    fitted = read_toml(str(path)).data.get("deviations", {})
     measured = measured_constants().deviations
     return {
-        family: with_measured(
-            KernelConstants(
-                specs=specs,
-                deviations={k: float(v) for k, v in fitted.get(family, {}).items() if k.partition("@")[0] in specs},
-            ),
-            measured.get(family, {}),
+        family: with_measured(own, measured.get(family, {})) for family, own in shipped_device_constants(name).items()
+    }
+
+
+@cache
+def shipped_device_constants(name: str = "default") -> Mapping[str, KernelConstants]:
+    """The same without what the user measured."""
+    path = files("simulator") / "data" / "kernel_calibrations" / f"{name}.toml"
+    fitted = read_toml(str(path)).data.get("deviations", {})
+    return {
+        family: KernelConstants(
+            specs=specs,
+            deviations={k: float(v) for k, v in fitted.get(family, {}).items() if k.partition("@")[0] in specs},
         )
         for family, specs in DEVICE_SPECS.items()
     }
@@ -66,4 +71,5 @@ def with_measured(constants: KernelConstants, measured: Mapping[str, float]) -> 
         else spec
         for name, spec in constants.specs.items()
     }
-    return KernelConstants(specs=specs, deviations={**constants.deviations, **mine})
+    both = {key: constants.deviations.get(key, 0.0) + value for key, value in mine.items()}
+    return KernelConstants(specs=specs, deviations={**constants.deviations, **both})

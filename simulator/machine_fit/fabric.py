@@ -8,8 +8,6 @@ from typing import Final
 
 import numpy as np
 
-from hwmodels.chip import Chip
-
 from ..calibration.kernel_fit import Values
 from ..collective_curve import bus_factor
 from ..collectives.exchange import Exchanges, Wires
@@ -17,9 +15,8 @@ from ..collectives.library_constants import library_constants
 from ..collectives.library_cost import exchange_s
 from ..kernels.kernel_constants import KernelSpec
 from ..kernels.optable import Floats
-from ..kernels.settings import Setting, Settings
 from ..probe.export import COLLECTIVES
-from .fitting import Law, LawFit, fit_law
+from .fitting import Alike, Law, LawFit, fit_law
 from .observations import Observation
 
 #: Sizes below which a call's time is its start, and above which it is its bytes [B].
@@ -71,7 +68,7 @@ def why_no_fabric(observations: Sequence[Observation]) -> str:
     return ""
 
 
-def seen_fabric(observations: Sequence[Observation], chip: Chip, link: str) -> SeenFabric:
+def seen_fabric(observations: Sequence[Observation], link: str) -> SeenFabric:
     """The fabric of collectives that `why_no_fabric` finds nothing wrong with."""
     rows = modelled(observations)
     ranks = rows[0].ranks
@@ -80,7 +77,7 @@ def seen_fabric(observations: Sequence[Observation], chip: Chip, link: str) -> S
     small = [o for o in rows if o.byte <= _SMALL_BYTE]
     first = min(small, key=lambda o: (o.seconds / _steps(o), o.id))
     rate, latency = _bus(best), first.seconds / _steps(first)
-    law = fabric_law(rows, chip, link, rate)
+    law = fabric_law(rows, link, rate)
     return SeenFabric(
         bandwidth_byte_per_s=rate, bandwidth_of=best.id, latency_s=latency, latency_of=first.id, ranks=ranks,
         threads=rows[0].threads, library=rows[0].library, fit=fit_law(law),
@@ -106,7 +103,7 @@ def wires_between(ranks: int, link: str, byte_per_s: float) -> Wires:
     )  # fmt: skip
 
 
-def fabric_law(rows: Sequence[Observation], chip: Chip, link: str, byte_per_s: float) -> Law:
+def fabric_law(rows: Sequence[Observation], link: str, byte_per_s: float) -> Law:
     """Collectives as a step prices them: t = t_call + s t_library (`pricing.Exchanging`)."""
     wires = wires_between(rows[0].ranks, link, byte_per_s)
     exchanges = Exchanges.of([(wires, o.kind, "") for o in rows], [o.byte for o in rows])
@@ -115,9 +112,8 @@ def fabric_law(rows: Sequence[Observation], chip: Chip, link: str, byte_per_s: f
     def seconds(v: Values) -> Floats:
         return np.asarray(v["call_s"] + v["wire_scale"] * library_s)
 
-    settings = Settings.all_of(Setting(chip=chip, precision="fp32", library="torch-2"), len(rows))
     alone = np.array([o.byte * bus_factor(o.kind, o.ranks) / byte_per_s for o in rows])
     return Law(
-        name="collectives", specs=SPECS, seconds=seconds, settings=settings, observations=rows, yardstick_s=alone,
+        name="collectives", specs=SPECS, seconds=seconds, settings=Alike(len(rows)), observations=rows, yardstick_s=alone,
         needed="--suites collectives",
     )  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 from hwmodels.chip import Chip
 
 from ..calibration.kernel_fit import Values
-from ..kernels.device_constants import device_constants
+from ..kernels.device_constants import shipped_device_constants
 from ..kernels.kernel_constants import KernelSpec, key_of
 from ..kernels.optable import Floats
 from ..kernels.settings import Setting, Settings, library_word, silicon
@@ -34,7 +34,7 @@ FAMILIES_OF: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 
 def family_law(family: str, rows: Sequence[Observation], chip: Chip) -> Law:
     """The law of a family on a chip. ``rows`` have a row of measured kernels and a precision that the chip has."""
-    entry, shipped = FAMILIES[family], device_constants()[family]
+    entry, shipped = FAMILIES[family], shipped_device_constants()[family]
     settings = Settings.of(
         [Setting(chip=chip, precision=o.precision, library=library_word(o.row.get("library", ""))) for o in rows]
     )

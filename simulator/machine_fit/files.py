@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from hwmodels.chip import PRECISIONS
 
 from ..calibration_data import number, quoted
+from .fabric import SeenFabric
 from .facts import FACTS
 from .fitting import LawFit
 from .machine import MachineFit
@@ -19,16 +20,23 @@ _SOURCES = {
 }
 
 
-def texts_of(fit: MachineFit) -> dict[str, str]:
-    """The text of every file by its path inside the folder."""
-    files = {f"calibrations/{fit.name}.toml": calibration_toml(fit)}
-    if fit.machine:
+def texts_of(
+    name: str, *, machine: MachineFit | None, fabric: SeenFabric | None, constants: Mapping[str, float],
+    fits: Mapping[str, LawFit],
+) -> dict[str, str]:  # fmt: skip
+    """The text of every file by its path inside the folder.
+
+    A chip of the catalogue keeps its own files: of kernels alone, or of collectives alone, the constants are written.
+    """
+    files = {f"calibrations/{name}.toml": calibration_toml(name, machine, fabric, constants, fits)} if fits else {}
+    if machine is not None and machine.machine:
         files |= {
-            f"chips/{fit.name}.toml": chip_toml(fit), f"servers/{fit.name}.toml": server_toml(fit),
-            f"systems/{fit.name}.toml": system_toml(fit), f"stacks/{fit.name}.toml": stack_toml(fit),
+            f"chips/{name}.toml": chip_toml(machine), f"servers/{name}.toml": server_toml(machine),
+            f"systems/{name}.toml": system_toml(machine), f"stacks/{name}.toml": stack_toml(machine),
         }  # fmt: skip
-    if fit.fabric is not None:
-        files[f"links/{fit.name}-link.toml"] = link_toml(fit)
+    found = machine.fabric if machine is not None else fabric
+    if found is not None:
+        files[f"links/{name}-link.toml"] = link_toml(name, found)
     return files
 
 
@@ -66,12 +74,10 @@ def chip_toml(fit: MachineFit) -> str:
     return "\n".join([*lines, *_described(used)]) + "\n"
 
 
-def link_toml(fit: MachineFit) -> str:
+def link_toml(name: str, fabric: SeenFabric) -> str:
     """The link between processes."""
-    fabric = fit.fabric
-    assert fabric is not None
     head = [
-        _MADE, f"id = {quoted(f'{fit.name}-link')}",
+        _MADE, f"id = {quoted(f'{name}-link')}",
         f"name = {quoted(f'{fabric.library} between {fabric.ranks} processes')}", 'family = "socket"',
         'status = "provisional"',
         _fact("bandwidth", fabric.bandwidth_byte_per_s / 1e9, "GB/s", "probe", f"bus rate of {fabric.bandwidth_of}"),
@@ -137,20 +143,26 @@ def stack_toml(fit: MachineFit) -> str:
     return "\n".join([*lines, f"note = {quoted(note)}"]) + "\n"
 
 
-def calibration_toml(fit: MachineFit) -> str:
+def calibration_toml(
+    name: str, machine: MachineFit | None, fabric: SeenFabric | None, constants: Mapping[str, float],
+    fits: Mapping[str, LawFit],
+) -> str:  # fmt: skip
     """Constants, how sure they are, and the held-out errors of every suite."""
-    lines = [
-        _MADE, "[fitted_on]",
-        f"what = {quoted('measured on one machine')}", f"rows = {fit.observations}",
-        f"chip = {quoted(fit.chip.name)}",
-    ]  # fmt: skip
-    lines += [f"{key} = {quoted(str(fit.machine[key]))}" for key in ("device", "threads", "torch") if key in fit.machine]
-    lines += ["", "[constants]", *(f"{quoted(k)} = {_value(v)}" for k, v in sorted(fit.constants.items()))]
-    for family, values in sorted(fit.deviations.items()):
-        if values:
-            lines += ["", f"[deviations.{family}]", *(f"{quoted(k)} = {number(v)}" for k, v in sorted(values.items()))]
-    for name, law in sorted(fit.fits.items()):
-        lines += ["", *_fit_lines(name, law)]
+    lines = [_MADE, "[fitted_on]", 'what = "measured by the user"', f"rows = {sum(fit.rows for fit in fits.values())}"]
+    values = dict(constants)
+    if machine is not None:
+        lines.append(f"chip = {quoted(machine.chip.name)}")
+        said = machine.machine
+        lines += [f"{key} = {quoted(str(said[key]))}" for key in ("device", "threads", "torch") if key in said]
+        values |= machine.constants
+    if fabric is not None:
+        values[f"fabric:{name}-link-tree:wire_scale"] = fabric.fit.value("wire_scale")
+    lines += ["", "[constants]", *(f"{quoted(k)} = {_value(v)}" for k, v in sorted(values.items()))]
+    for family, deviations in sorted(machine.deviations.items()) if machine is not None else ():
+        if deviations:
+            lines += ["", f"[deviations.{family}]", *(f"{quoted(k)} = {number(v)}" for k, v in sorted(deviations.items()))]
+    for fit_name, law in sorted(fits.items()):
+        lines += ["", *_fit_lines(fit_name, law)]
     return "\n".join(lines) + "\n"
 
 

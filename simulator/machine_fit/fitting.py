@@ -10,9 +10,8 @@ from typing import Final
 import numpy as np
 
 from ..calibration.kernel_fit import NOISE, OUTLIER, Values, fit_kernels
-from ..kernels.kernel_constants import KernelSpec
-from ..kernels.optable import Floats
-from ..kernels.settings import Settings
+from ..kernels.kernel_constants import KernelSpec, Owners
+from ..kernels.optable import Floats, Ints
 from .observations import Observation
 
 FOLDS: Final = 5
@@ -23,6 +22,27 @@ DETERMINED: Final = 0.7
 #: Standard errors on both sides of a 90 % interval.
 _SIDES: Final = 1.645
 _STEP: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Rows that all share their constants."""
+
+    rows: int
+
+    @property
+    def distinct(self) -> tuple[str, ...]:
+        """The one case."""
+        return ("",)
+
+    @property
+    def row(self) -> Ints:
+        """Every row is of it; shape (rows,)."""
+        return np.zeros(self.rows, np.int64)
+
+    def owners(self, level: str) -> tuple[str, ...]:
+        """Nobody's in particular."""
+        return ("",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +57,7 @@ class Law:
     name: str
     specs: Mapping[str, KernelSpec]
     seconds: Callable[[Values], Floats]
-    settings: Settings
+    settings: Owners
     observations: Sequence[Observation]
     yardstick_s: Floats
     needed: str

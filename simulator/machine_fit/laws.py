@@ -18,8 +18,8 @@ from ..kernels.kernel_constants import KernelConstants, KernelSpec
 from ..kernels.optable import Floats
 from ..kernels.price import cached_share
 from ..kernels.products import product_time
-from ..kernels.settings import Setting, Settings
-from .fitting import Law
+from ..kernels.settings import Setting
+from .fitting import Alike, Law
 from .observations import Observation
 
 
@@ -78,8 +78,7 @@ def law(
     """A law of this machine over some rows."""
     return Law(
         name=name, specs=specs, seconds=seconds, observations=rows, needed=needed,
-        settings=Settings.all_of(Setting(chip=chip, precision="fp32", library="torch-2"), len(rows)),
-        yardstick_s=roofline_of(rows, chip),
+        settings=Alike(len(rows)), yardstick_s=roofline_of(rows, chip),
     )  # fmt: skip
 
 

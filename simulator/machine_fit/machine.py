@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from hwmodels.chip import Chip
 
-from ..kernels.device_constants import device_constants, with_measured
+from ..kernels.device_constants import shipped_device_constants, with_measured
 from ..probe.suites.launch import ISSUED
 from . import laws
 from .fabric import SeenFabric, seen_fabric, why_no_fabric
@@ -88,16 +88,20 @@ def fit_machine(
     if why := why_no_fabric(observations):
         missing.append(f"wires between processes: {why}")
     else:
-        fabric = seen_fabric(observations, chip, f"{name}-link")
+        fabric = seen_fabric(observations, f"{name}-link")
     constants = _constants(chip, fits, fabric, vector, name)
-    for fit in (*families.values(), *fits.values(), *([fabric.fit] if fabric else [])):
-        if fit.open:
-            kept = "the shipped values hold" if fit.name in families else "their priors hold"
-            missing.append(f"{fit.name}: {', '.join(fit.open)} stay open after {fit.rows} rows, {kept}; go on with {fit.needed}")
+    missing += open_lines([*families.values(), *fits.values(), *([fabric.fit] if fabric else [])])
     return MachineFit(
         name=name, machine=machine, seen=seen, families=families, laws=fits, fabric=fabric, host_s=host_s,
         constants=constants, missing=tuple(missing), observations=len(observations),
     )  # fmt: skip
+
+
+def open_lines(fits: Iterable[LawFit]) -> Iterator[str]:
+    """Which constants the data left open, a line for each fit, and what would determine them."""
+    for fit in fits:
+        if fit.open:
+            yield f"{fit.name}: {', '.join(fit.open)} after {fit.rows} rows; go on with {fit.needed}"
 
 
 def _priced(rows: Sequence[Observation], chip: Chip) -> list[Observation]:
@@ -114,7 +118,7 @@ def _laws(
     fraction = moved["memory_fraction"]
     convolution = suite_of(observations, "convolution")
     measured = deviations_of(families, chip)
-    constants = {f: with_measured(c, measured.get(f, {})) for f, c in device_constants().items()}
+    constants = {f: with_measured(c, measured.get(f, {})) for f, c in shipped_device_constants().items()}
     made: list[tuple[list[Observation], Callable[[list[Observation]], laws.Law]]] = []
     for word in sorted(chip.peak_flop_per_s) if chip.kind == "cpu" else ():
         made.append(
