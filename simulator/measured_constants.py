@@ -23,6 +23,10 @@ class MeasuredConstants:
     constants: Mapping[str, float] = field(default_factory=dict)
     deviations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
+    def knows(self, chip: str) -> bool:
+        """Whether kernels of a chip were measured, by the word under which its deviations are kept."""
+        return any(key.endswith(f"@chip={chip}") for values in self.deviations.values() for key in values)
+
 
 def measured_constants() -> MeasuredConstants:
     """All measured constants of the user's folders. Raises `DataFileError` with every problem of the files."""

@@ -17,7 +17,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
 @click.command()
 @click.argument("files", nargs=-1, metavar="FILE...")
 @click.option("--out", metavar="DIR", help="Write the chip, its system and its constants there, for --catalog DIR.")
-@click.option("--name", default="this-machine", show_default=True, metavar="NAME", help="What chip and system are called.")
+@click.option(
+    "--name", default="this-machine", show_default=True, metavar="NAME", help="What chip and system are called."
+)
 @click.option("--residuals", metavar="FILE.html", help="Write a page of predicted over measured.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @CATALOG
@@ -30,7 +32,9 @@ def calibrate(files: tuple[str, ...], out: str | None, name: str, residuals: str
     """
     problems = []
     if not files:
-        problems.append("calibrate: name at least one file of measurements; `trainyard probe --out here.json` makes one.")
+        problems.append(
+            "calibrate: name at least one file of measurements; `trainyard probe --out here.json` makes one."
+        )
     if not _NAME.fullmatch(name):
         problems.append(f"--name: is {name!a}; legal: small letters, digits, points and hyphens.")
     if out is not None and os.path.exists(out) and not os.path.isdir(out):

@@ -15,7 +15,9 @@ from .printing import deliver, note
 @click.option("--minutes", type=float, metavar="X", help="Stop after so many minutes. Default: when all is measured.")
 @click.option("--suites", metavar="A,B", help="Only these suites; `--list` names all.")
 @click.option("--precision", "precisions", metavar="A,B", help="Only these precisions, as fp32,bf16.")
-@click.option("--list", "listing", is_flag=True, help="Say what would be measured and how long it takes; measure nothing.")
+@click.option(
+    "--list", "listing", is_flag=True, help="Say what would be measured and how long it takes; measure nothing."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of a CPU to use. Default: PyTorch's own.")
 @click.option("--ranks", type=click.IntRange(2, 64), default=2, show_default=True, help="Processes of collectives.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 from hwmodels.catalog import chip as chip_by_id
@@ -117,7 +116,9 @@ def _fitted(
         return fit_machine(record.machine, seen, observations, name=name), None
     if chip_id:
         chip = chip_by_id(chip_id).one_die
-        return fit_machine({}, SeenChip(chip=chip, known={}, assumed=(), catalogue=chip.id), observations, name=name), None
+        return fit_machine(
+            {}, SeenChip(chip=chip, known={}, assumed=(), catalogue=chip.id), observations, name=name
+        ), None
     if not observations:
         return None, None
     if why := why_no_fabric(observations):

@@ -1,4 +1,4 @@
-"""The wires between processes: their rate and latency as facts, and what the libraries' cost model is scaled by on them."""
+"""The wires between processes: rate and latency as facts, and what scales the libraries' cost model on them."""
 
 from __future__ import annotations
 
@@ -114,6 +114,6 @@ def fabric_law(rows: Sequence[Observation], link: str, byte_per_s: float) -> Law
 
     alone = np.array([o.byte * bus_factor(o.kind, o.ranks) / byte_per_s for o in rows])
     return Law(
-        name="collectives", specs=SPECS, seconds=seconds, settings=Alike(len(rows)), observations=rows, yardstick_s=alone,
-        needed="--suites collectives",
+        name="collectives", specs=SPECS, seconds=seconds, settings=Alike(len(rows)), observations=rows,
+        yardstick_s=alone, needed="--suites collectives",
     )  # fmt: skip

@@ -1,9 +1,9 @@
-"""The chip that measurements show: rates that calls reached, sizes that the machine states, and what had to be assumed."""
+"""The chip that measurements show: rates that calls reached, sizes that the machine states, what is assumed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -115,7 +115,7 @@ def _as_catalogued(chip: Chip, name: str) -> SeenChip:
     where = f"chip {chip.id} of the catalogue"
     known = {f"peak.{word}": ("catalogue", where) for word in chip.peak_flop_per_s}
     known |= {f"vector_peak.{word}": ("catalogue", where) for word in chip.vector_peak_flop_per_s}
-    known |= {key: ("catalogue", where) for key in _FACTS if getattr(chip, _FACTS[key][0])}
+    known |= {key: ("catalogue", where) for key in FACTS if getattr(chip, FACTS[key][0])}
     return SeenChip(chip=replace(chip, id=name, measured_as=()), known=known, assumed=(), catalogue=chip.id)
 
 
@@ -161,13 +161,11 @@ def _as_measured(
 
 
 #: Facts of a chip's file: the field of `Chip`, the unit it is printed in, and that unit in SI.
-_FACTS: Final[Mapping[str, tuple[str, str, float]]] = {
+FACTS: Final[Mapping[str, tuple[str, str, float]]] = {
     "compute.cores": ("cores", "1", 1.0), "compute.clock": ("clock_hz", "MHz", 1e6),
     "memory.capacity": ("memory_byte", "GiB", 2.0**30),
     "memory.bandwidth": ("memory_bandwidth_byte_per_s", "GB/s", 1e9), "memory.l2": ("l2_byte", "KiB", 1024.0),
-    "memory.on_chip": ("on_chip_byte", "KiB", 1024.0), "memory.host_bandwidth": ("host_bandwidth_byte_per_s", "GB/s", 1e9),
+    "memory.on_chip": ("on_chip_byte", "KiB", 1024.0),
+    "memory.host_bandwidth": ("host_bandwidth_byte_per_s", "GB/s", 1e9),
     "power.tdp": ("tdp_w", "W", 1.0), "power.idle": ("idle_w", "W", 1.0),
 }  # fmt: skip
-FACTS: Final = _FACTS
-#: Turns a fact into the text of a line.
-Printed = Callable[[float], str]

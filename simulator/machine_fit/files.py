@@ -43,7 +43,9 @@ def texts_of(
 def _fact(key: str, value: float, unit: str, source: str, locator: str) -> str:
     whole = unit == "1" and value == int(value)
     shown = str(int(value)) if whole else number(float(f"{value:.5g}"))
-    return f"{key} = {{ value = {shown}, unit = {quoted(unit)}, source = {quoted(source)}, locator = {quoted(locator)} }}"
+    return (
+        f"{key} = {{ value = {shown}, unit = {quoted(unit)}, source = {quoted(source)}, locator = {quoted(locator)} }}"
+    )
 
 
 def _described(used: set[str]) -> Iterator[str]:
@@ -160,7 +162,11 @@ def calibration_toml(
     lines += ["", "[constants]", *(f"{quoted(k)} = {_value(v)}" for k, v in sorted(values.items()))]
     for family, deviations in sorted(machine.deviations.items()) if machine is not None else ():
         if deviations:
-            lines += ["", f"[deviations.{family}]", *(f"{quoted(k)} = {number(v)}" for k, v in sorted(deviations.items()))]
+            lines += [
+                "",
+                f"[deviations.{family}]",
+                *(f"{quoted(k)} = {number(v)}" for k, v in sorted(deviations.items())),
+            ]
     for fit_name, law in sorted(fits.items()):
         lines += ["", *_fit_lines(fit_name, law)]
     return "\n".join(lines) + "\n"

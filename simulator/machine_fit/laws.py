@@ -1,4 +1,4 @@
-"""What a step is priced with beyond products: laws of element-wise work, attention on a CPU, thin convolutions, updates.
+"""What a step is priced with beyond products: element-wise work, attention on a CPU, updates, tables.
 
 The formulas are those of `kernels.price` and `pricing`, so that a fitted constant means there what it means here.
 """
@@ -31,23 +31,23 @@ def _spec(name: str, unit: str, prior: float, low: float, high: float, spread: f
 SPECS: Final[Mapping[str, KernelSpec]] = {
     spec.name: spec
     for spec in (
-        _spec("memory_fraction", "1", 0.8, 0.02, 1.5, 0.7, "share of the memory bandwidth that large element-wise work sustains"),
+        _spec("memory_fraction", "1", 0.8, 0.02, 1.5, 0.7, "share of the memory bandwidth that large kernels sustain"),
         _spec("kernel_ramp_s", "s", 3e-6, 1e-7, 1e-3, 1.0, "time of an operator that moves next to nothing"),
-        _spec("cached_byte", "B", 3e7, 1e4, 1e10, 1.5, "working set up to which it is fast: caches, memory that the allocator keeps"),
+        _spec("cached_byte", "B", 3e7, 1e4, 1e10, 1.5, "working set up to which it is fast (caches, the allocator)"),
         _spec("cache_speed", "1", 3.0, 1.0, 60.0, 0.8, "how much faster it is there"),
         _spec("narrow_element", "1", 1.0, 0.1, 10.0, 0.7, "time of an element's arithmetic in 16 bit against fp32"),
-        _spec("attention_fraction", "1", 0.6, 0.005, 1.5, 0.8, "rate of fused attention's products forward against the peak"),
+        _spec("attention_fraction", "1", 0.6, 0.005, 1.5, 0.8, "rate of attention's products forward, of the peak"),
         _spec("attention_backward_fraction", "1", 0.4, 0.005, 1.5, 0.8, "the same, backward"),
         _spec("pair_s", "s", 5e-10, 1e-12, 1e-6, 1.5, "time of one pair of query and key beside its products, forward"),
         _spec("pair_backward_s", "s", 5e-10, 1e-12, 1e-6, 1.5, "the same, backward"),
         _spec("head_s", "s", 2e-6, 1e-9, 1e-3, 1.5, "time of one head of one sample"),
         _spec("conv_fraction", "1", 0.7, 0.01, 3.0, 0.6, "rate of convolutions against products of their extents"),
         _spec("thin_conv_fraction", "1", 0.1, 0.001, 1.5, 1.0, "rate of multiply-adds of depth-wise convolutions"),
-        _spec("thin_conv_traffic", "1", 2.0, 0.2, 50.0, 0.7, "bytes of depth-wise convolutions against each tensor once"),
+        _spec("thin_conv_traffic", "1", 2.0, 0.2, 50.0, 0.7, "bytes of such convolutions, against each tensor once"),
         _spec("optimizer_traffic", "1", 1.2, 0.02, 20.0, 0.8, "bytes of an update against the optimizer's own words"),
         _spec("tensor_s", "s", 1e-5, 1e-7, 1e-3, 1.0, "time of an update for each tensor"),
         _spec("embedding_traffic", "1", 1.5, 0.02, 30.0, 0.8, "bytes of rows looked up, against each once"),
-        _spec("embedding_backward_traffic", "1", 1.5, 0.02, 30.0, 0.8, "bytes of a table's gradient, against each row once"),
+        _spec("embedding_backward_traffic", "1", 1.5, 0.02, 30.0, 0.8, "bytes of a table's gradient, against its own"),
         _spec("host_s", "s", 1e-5, 1e-7, 1e-3, 1.0, "time of the host to issue one operator of a training step"),
         _spec("call_start_s", "s", 1e-5, 1e-7, 1e-2, 1.0, "what a chain of operators takes besides"),
     )
@@ -85,7 +85,7 @@ def law(
 def moved_s(byte: Floats, rate: float, v: Values) -> Floats:
     """Seconds to move bytes: near ones fast, far ones at the memory's share.
 
-    .. math:: t = \frac{B}{\beta f} \left( 1 - h (1 - 1 / c) \right)
+    .. math:: t = \frac{B}{\beta f} \\left( 1 - h (1 - 1 / c) \right)
 
     with the share h of `kernels.price.cached_share`, c times as fast as the rest; without the two constants all is far.
     """
@@ -131,7 +131,7 @@ _HEAD: Final = 64.0
 def attention_law(rows: Sequence[Observation], chip: Chip, precision: str, ramp_s: float) -> Law:
     """Fused attention on a CPU in one precision.
 
-    .. math:: t = t_{ramp} + b h\, t_{head} + \frac{F}{P f} + \frac{F}{F_{pair}} t_{pair}
+    .. math:: t = t_{ramp} + b h\\, t_{head} + \frac{F}{P f} + \frac{F}{F_{pair}} t_{pair}
 
     with b h heads of all samples, the pairs of queries and keys from the FLOPs of one, 4 d forward and 10 d backward.
     """
@@ -146,7 +146,9 @@ def attention_law(rows: Sequence[Observation], chip: Chip, precision: str, ramp_
         return np.asarray(ramp_s + heads * v["head_s"] + flop / (peak * fraction) + pairs * pair_s)
 
     names = ("attention_fraction", "attention_backward_fraction", "pair_s", "pair_backward_s", "head_s")
-    return law(f"attention {precision}", rows, chip, _named(*names), seconds, f"--suites attention --precision {precision}")
+    return law(
+        f"attention {precision}", rows, chip, _named(*names), seconds, f"--suites attention --precision {precision}"
+    )
 
 
 def attention_rates(values: Mapping[str, float], peak_flop_per_s: float) -> dict[str, float]:

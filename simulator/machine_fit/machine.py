@@ -1,9 +1,10 @@
-"""Everything that measurements say of one machine: the chip, its constants, the stack's, the fabric's, and what is open."""
+"""Everything that measurements say of one machine: the chip, its constants, the stack's, the fabric's, what is open."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from . import laws
 from .fabric import SeenFabric, seen_fabric, why_no_fabric
 from .facts import SeenChip
 from .families import deviations_of, fitted_families
-from .fitting import LawFit, fit_law
+from .fitting import Law, LawFit, fit_law
 from .observations import Observation, suite_of
 
 #: Rows below which a law is not fitted at all.
@@ -111,7 +112,7 @@ def _priced(rows: Sequence[Observation], chip: Chip) -> list[Observation]:
 
 def _laws(
     observations: Sequence[Observation], families: Mapping[str, LawFit], chip: Chip, vector: LawFit | None
-) -> Iterator[laws.Law]:
+) -> Iterator[Law]:
     """Laws beyond element-wise work, which what that moves and its ramp enter."""
     ramp_s = vector.value("kernel_ramp_s") if vector else laws.SPECS["kernel_ramp_s"].prior
     moved = {n: c.value for n, c in vector.constants.items() if n in _MOVING} if vector else {"memory_fraction": 0.8}
@@ -119,35 +120,25 @@ def _laws(
     convolution = suite_of(observations, "convolution")
     measured = deviations_of(families, chip)
     constants = {f: with_measured(c, measured.get(f, {})) for f, c in shipped_device_constants().items()}
-    made: list[tuple[list[Observation], Callable[[list[Observation]], laws.Law]]] = []
+    made: list[tuple[Sequence[Observation], Callable[..., Law]]] = []
     for word in sorted(chip.peak_flop_per_s) if chip.kind == "cpu" else ():
-        made.append(
-            (
-                [o for o in suite_of(observations, "attention") if o.precision == word],
-                lambda rows, w=word: laws.attention_law(rows, chip, w, ramp_s),
-            )
-        )
-        made.append(
-            (
-                [o for o in convolution if o.kind != "thin" and o.precision == word],
-                lambda rows, w=word: laws.convolution_law(rows, chip, w, constants, ramp_s),
-            )
-        )
+        attention = [o for o in suite_of(observations, "attention") if o.precision == word]
+        dense = [o for o in convolution if o.kind != "thin" and o.precision == word]
+        made += [
+            (attention, partial(laws.attention_law, precision=word, ramp_s=ramp_s)),
+            (dense, partial(laws.convolution_law, precision=word, constants=constants, ramp_s=ramp_s)),
+        ]
     thin = [o for o in convolution if o.kind == "thin" and o.precision == "fp32"]
-    made.append((thin, lambda rows: laws.thin_law(rows, chip, ramp_s, fraction)))
+    made.append((thin, partial(laws.thin_law, ramp_s=ramp_s, memory_fraction=fraction)))
     optimizer = suite_of(observations, "optimizer")
     for rule in sorted({o.kind for o in optimizer}):
-        made.append(
-            (
-                [o for o in optimizer if o.kind == rule],
-                lambda rows, r=rule: laws.optimizer_law(rows, chip, r, fraction),
-            )
-        )
-    made.append((suite_of(observations, "embedding"), lambda rows: laws.embedding_law(rows, chip, ramp_s, moved)))
+        mine = [o for o in optimizer if o.kind == rule]
+        made.append((mine, partial(laws.optimizer_law, rule=rule, memory_fraction=fraction)))
+    made.append((suite_of(observations, "embedding"), partial(laws.embedding_law, ramp_s=ramp_s, moved=moved)))
     # The cost of an operator in a training step, its gradients with it.
     launch = [o for o in suite_of(observations, "launch") if o.kind == "layer_and_gradient"]
-    made.append((launch, lambda rows: laws.launch_law(rows, chip, ISSUED)))
-    yield from (make(rows) for rows, make in made if len(rows) >= _FEWEST_ROWS)
+    made.append((launch, partial(laws.launch_law, issued=ISSUED)))
+    yield from (make(rows, chip) for rows, make in made if len(rows) >= _FEWEST_ROWS)
 
 
 def _constants(

@@ -96,5 +96,3 @@ def stack_constants(fits: Mapping[str, LawFit]) -> dict[str, float]:
         for name, c in fit.constants.items()
         if c.determined and abs(math.log(c.value)) > 5e-4
     }
-
-

@@ -6,17 +6,18 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, BinaryIO, Final, cast
 
 from ..errors import InputError
 from ..probe.record import is_probe
 
 #: Kinds of files, and how a message calls them.
 KINDS: Final = {
-    "probe": "a file of `trainyard probe`", "trace": "a PyTorch profiler (Kineto) trace", "nccl-tests": "nccl-tests text",
+    "probe": "a file of `trainyard probe`", "trace": "a PyTorch profiler (Kineto) trace",
+    "nccl-tests": "nccl-tests text",
     "kernels": "a table of measured kernels", "collectives": "a table of measured collectives",
     "runs": "a table of measured runs",
 }  # fmt: skip
@@ -28,14 +29,22 @@ _COLUMNS: Final = {
 }  # fmt: skip
 
 
+def _plain(path: str | Path) -> BinaryIO:
+    return open(path, "rb")
+
+
+def _unpacked(path: str | Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path, "rb"))
+
+
 @contextmanager
 def opened(path: str | Path) -> Iterator[IO[str]]:
     """A text file, unpacked as it is read where it is gzip. Raises `InputError`."""
     try:
         with open(path, "rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
-        binary: IO[bytes] = gzip.open(path, "rb") if packed else open(path, "rb")  # noqa: SIM115 (closed below)
-        with io.TextIOWrapper(binary, encoding="utf-8-sig", errors="replace", newline="") as text:
+        opener: Callable[[str | Path], BinaryIO] = _unpacked if packed else _plain
+        with io.TextIOWrapper(opener(path), encoding="utf-8-sig", errors="replace", newline="") as text:
             yield text
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file.") from None
@@ -60,5 +69,5 @@ def kind_of(path: str | Path) -> str:
             return kind
     raise InputError(
         f"{path}: is none of the files that calibrate reads: {', '.join(KINDS.values())}. "
-        "A trace begins with \"traceEvents\", a table with its columns' names."
+        'A trace begins with "traceEvents", a table with its columns\' names.'
     )

@@ -27,6 +27,7 @@ _LAUNCHES: Final = re.compile(r"^(cuda|hip|cu)(Ext)?(ModuleLaunch|Launch|LaunchC
 #: Launches of one thread further apart than this are not one after the other: the host did something else [us].
 _APART_US: Final = 1000.0
 _MOST_NAMES: Final = 20_000
+_KEY: Final = '"traceEvents"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,17 +100,8 @@ def events_of(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
     InputError
         Where the text ends inside an event or holds something else.
     """
-    text, decoder = stream.read(_CHUNK), json.JSONDecoder()
-    place = text.find('"traceEvents"')
-    while text.lstrip()[:1] == "{" and place < 0:
-        more = stream.read(_CHUNK)
-        if not more:
-            raise InputError(f'{name}: "traceEvents" is missing; a trace that the PyTorch profiler exports has it.')
-        text = text[-64:] + more if len(text) > _LONGEST else text + more
-        place = text.find('"traceEvents"')
-    place = text.find("[", max(place, 0)) + 1
-    if place == 0:
-        raise InputError(f"{name}: traceEvents is no list.")
+    text, decoder = _list_of(stream, name), json.JSONDecoder()
+    place = 0
     while True:
         place = _skip(text, place)
         while place >= len(text):
@@ -133,6 +125,25 @@ def events_of(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
         if end > _CHUNK // 2:
             text, end = text[end:], 0
         place = end
+
+
+def _list_of(stream: IO[str], name: str) -> str:
+    """What was read beyond the bracket that opens the list of events."""
+    text = stream.read(_CHUNK).lstrip()
+    if text[:1] == "{":
+        while (place := text.find(_KEY)) < 0:
+            more = stream.read(_CHUNK)
+            if not more:
+                raise InputError(f"{name}: {_KEY} is missing; a trace that the PyTorch profiler exports has it.")
+            text = text[1 - len(_KEY) :] + more
+        text = text[place + len(_KEY) :]
+    while not (start := text.lstrip(" \t\r\n:")):
+        text = stream.read(_CHUNK)
+        if not text:
+            break
+    if start[:1] != "[":
+        raise InputError(f"{name}: traceEvents is no list.")
+    return start[1:]
 
 
 def _skip(text: str, place: int) -> int:

@@ -28,7 +28,9 @@ def kernel_observations(path: str | Path) -> tuple[str, list[Observation]]:
     rows = _rows(path)
     chips = sorted({row.get("chip", "") for row in rows if row.get("chip")})
     if len(chips) != 1:
-        raise InputError(f"{path}: a chip is fitted to the kernels of one; this table names {', '.join(chips) or 'none'}.")
+        raise InputError(
+            f"{path}: a chip is fitted to the kernels of one; this table names {', '.join(chips) or 'none'}."
+        )
     found, problems = [], []
     for number, row in enumerate(rows, start=2):
         seconds = measured_s(row)
@@ -57,7 +59,7 @@ def _rows(path: str | Path) -> list[dict[str, str]]:
 
 
 def _kernel(row: Mapping[str, str], seconds: float) -> Observation:
-    flop, elements = work_of(row)  # type: ignore[arg-type]
+    flop, elements = work_of(row)
     suite = _SUITES[row["kernel"]]
     shape: dict[str, int | str] = {}
     columns: Sequence[str] = {

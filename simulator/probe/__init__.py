@@ -2,6 +2,6 @@
 
 Suites of cases (`suites`) are drawn by a seed so that any prefix is balanced over shapes, precisions and passes; a
 measured case keeps its median, quartiles, extremes and number of samples. One JSON file (`record`) holds the machine
-and the measurements; `simulator.machine_fit` fits constants to it. PyTorch is imported in `device` and in the workers of
-`ranks`, nowhere else.
+and the measurements; `simulator.machine_fit` fits constants to it. PyTorch is imported in `device` and in `ranks`,
+nowhere else.
 """

@@ -74,7 +74,7 @@ class Draw:
 
     def log(self, axis: int, low: float, high: float) -> float:
         """A number between two limits, even in its logarithm."""
-        return low * (high / low) ** self.share(axis)
+        return float(low * (high / low) ** self.share(axis))
 
     def one_of(self, axis: int, words: Sequence[Any]) -> Any:
         """One of some values."""
@@ -85,7 +85,7 @@ class Draw:
 class Suite:
     """One suite.
 
-    ``strata`` are what its cases are balanced over on a kind of device; ``case`` makes the case at a place of a stratum,
+    ``strata`` are what its cases are balanced over on a kind of device; ``case`` makes the one at a place of a stratum,
     ``prepare`` the call that is timed, on the host's clock with ``host_timed``. ``most`` cases are worth measuring.
     ``between_ranks``: all ranks of a group make the call together.
     """

@@ -29,7 +29,9 @@ def require_torch() -> Any:
 class Device:
     """One device under PyTorch: a CPU with a number of threads, or one CUDA (or ROCm) device."""
 
-    def __init__(self, torch: Any, kind: str, *, threads: int = 0, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, torch: Any, kind: str, *, threads: int = 0, now: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.torch, self.kind, self.now = torch, kind, now
         if threads:
             torch.set_num_threads(threads)

@@ -169,7 +169,7 @@ class LocalGroup:
 
 
 class TorchrunGroup:
-    """The ranks that torchrun started: NCCL between CUDA devices, gloo between CPUs. Rank 0 leads, the rest `follow`."""
+    """The ranks that torchrun started: NCCL between CUDA devices, gloo between CPUs. Rank 0 leads, others `follow`."""
 
     def __init__(self, torch: Any, device: Device) -> None:
         self.torch, self.device = torch, device
@@ -214,5 +214,3 @@ class TorchrunGroup:
             self._share("end", None)
         if kind is None:
             self.torch.distributed.destroy_process_group()
-
-

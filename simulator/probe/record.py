@@ -109,12 +109,12 @@ def read_record(path: str | Path) -> ProbeRecord:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: not JSON ({' '.join(str(error).split())[:120]}).") from None
     if not isinstance(data, dict) or data.get("kind") != KIND:
-        raise InputError(f"{name}: not a file of `trainyard probe`; it would say \"kind\": \"{KIND}\".")
+        raise InputError(f'{name}: not a file of `trainyard probe`; it would say "kind": "{KIND}".')
     if data.get("schema") != SCHEMA:
         raise InputError(f"{name}: schema is {data.get('schema')!r}; this release reads {SCHEMA}. Measure anew.")
     machine = data.get("machine")
     missing = [key for key in _MACHINE if not isinstance(machine, dict) or key not in machine]
-    if missing:
+    if missing or not isinstance(machine, dict):
         raise InputError(f"{name}: machine lacks {', '.join(missing)}.")
     measurements: dict[str, Measurement] = {}
     for place, row in enumerate(data.get("measurements") or []):

@@ -15,7 +15,7 @@ from ..errors import InputError
 from .case import Case, NotHere, Suite
 from .device import Device
 from .ranks import Group
-from .record import Measurement, ProbeRecord, differences, read_record, write_record
+from .record import Measurement, ProbeRecord, differences, read_record
 from .suites import SUITES
 from .timing import CASE_S, Timing, measure
 
@@ -147,7 +147,10 @@ class Runner:
         except NotHere as reason:
             self.refused[case.id] = str(reason)
             return
-        except (RuntimeError, NotImplementedError) as error:  # what PyTorch says where it cannot, out of memory included
+        except (
+            RuntimeError,
+            NotImplementedError,
+        ) as error:  # what PyTorch says where it cannot, out of memory included
             self.refused[case.id] = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
             return
         clock, throttle = self._clocks()

@@ -37,12 +37,19 @@ def residuals(law: LawFit) -> Figure:
     points = sorted(zip(law.ids, law.measured_s.tolist(), law.predicted_s.tolist(), strict=True))
     x = [float(f"{measured:.6g}") for _, measured, _ in points]
     y = [float(f"{predicted / measured:.6g}") for _, measured, predicted in points]
-    axis: dict[str, Any] = {"type": "log", "gridcolor": FAINT, "linecolor": GREY, "ticks": "outside", "automargin": True}
+    axis: dict[str, Any] = {
+        "type": "log",
+        "gridcolor": FAINT,
+        "linecolor": GREY,
+        "ticks": "outside",
+        "automargin": True,
+    }
     return {
         "data": [
             {
                 "type": "scatter", "mode": "markers", "x": x, "y": y, "text": [escape(id) for id, _, _ in points],
-                "marker": {"color": ACCENT, "size": 6, "opacity": 0.7}, "hovertemplate": "%{text}<br>%{y:.2f}<extra></extra>",
+                "marker": {"color": ACCENT, "size": 6, "opacity": 0.7},
+                "hovertemplate": "%{text}<br>%{y:.2f}<extra></extra>",
             },
             {
                 "type": "scatter", "mode": "lines", "x": [min(x), max(x)], "y": [1.0, 1.0],

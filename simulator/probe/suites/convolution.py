@@ -75,6 +75,6 @@ def _prepare(torch: Any, device: str, case: Case) -> Call:
 
 
 SUITE: Final = Suite(
-    name="convolution", title="convolutions, three passes and depth-wise", strata=crossed(KINDS, products=True), case=_case,
-    prepare=_prepare, most=240,
+    name="convolution", title="convolutions, three passes and depth-wise", strata=crossed(KINDS, products=True),
+    case=_case, prepare=_prepare, most=240,
 )  # fmt: skip

@@ -16,9 +16,7 @@ def _strata(precisions: Sequence[str], device: str) -> Strata:
 
 def _case(precision: str, kind: str, draw: Draw, scale: Scale) -> Case:
     size = max(1, int(draw.log(0, scale.byte[0], scale.byte[1] / 4) / 4.0))
-    return Case(
-        suite="copies", precision=precision, shape={"kind": kind, "elements": size}, flop=0.0, byte=4.0 * size
-    )
+    return Case(suite="copies", precision=precision, shape={"kind": kind, "elements": size}, flop=0.0, byte=4.0 * size)
 
 
 def _prepare(torch: Any, device: str, case: Case) -> Call:

@@ -23,7 +23,7 @@ def _case(precision: str, kind: str, draw: Draw, scale: Scale) -> Case:
     # Layers are multiples of 64, batches of anything.
     multiple = draw.one_of(4, (64, 8, 1, 64))
     sizes = [rounded(x, multiple if x > 4 * multiple else 1) for x in (m, n, k)]
-    shape: dict[str, int | str] = dict(zip(("m", "n", "k"), sizes, strict=True)) | {"batch": batch, "layout": kind}
+    shape: dict[str, int | str] = {"m": sizes[0], "n": sizes[1], "k": sizes[2], "batch": batch, "layout": kind}
     m_, n_, k_ = sizes
     return Case(
         suite="gemm", precision=precision, shape=shape, flop=2.0 * batch * m_ * n_ * k_,
