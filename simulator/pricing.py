@@ -54,7 +54,8 @@ def _fraction(context: Context, word: str) -> int:
 class Machines:
     """What contexts bring to their rates that no constant moves; shape (C,) each, `peak` and `fraction` (C, 2).
 
-    ``chips`` are the chips' ids, ``words`` what each multiplies and stores in; ``architecture`` and ``stack`` are places among ``architectures`` and ``stacks``: each constant is looked up once.
+    ``chips`` are the chips' ids, ``words`` what each multiplies and stores in. ``architecture`` and ``stack`` are
+    places among ``architectures`` and ``stacks``: each constant is looked up once.
     """
 
     chips: tuple[str, ...]

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..errors import InputError
-from .printing import deliver, note
+from .printing import as_json_text, deliver, note
 
 
 @click.command()
@@ -24,10 +24,12 @@ from .printing import deliver, note
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the cases' shapes.")
 @click.option("--csv", "tables", metavar="KERNELS.csv", help="Write the kernels of --out as a table too.")
 @click.option("--collectives-csv", metavar="FILE.csv", help="Write the collectives of --out as a table too.")
+@click.option("--json", "as_json", is_flag=True, help="Print what is measured and what is left as JSON.")
 @click.option("--chip", default="this-machine", show_default=True, metavar="NAME", help="Name of the chip in tables.")
 def probe(
     out: str | None, minutes: float | None, suites: str | None, precisions: str | None, listing: bool, device: str,
-    threads: int | None, ranks: int, seed: int, tables: str | None, collectives_csv: str | None, chip: str,
+    threads: int | None, ranks: int, seed: int, tables: str | None, collectives_csv: str | None, as_json: bool,
+    chip: str,
 ) -> int:  # fmt: skip
     """Measure this machine with PyTorch: kernels, memory, launches, copies, collectives.
 
@@ -43,7 +45,8 @@ def probe(
         raise InputError(*problems)
     from ..output import require_writable
     from ..probe.device import describe
-    from ..probe.run import listed, plan_of
+    from ..probe.record import ProbeRecord
+    from ..probe.run import listed, plan_of, progress_of
 
     for path in (out, tables, collectives_csv):
         if path is not None and not listing:
@@ -52,10 +55,18 @@ def probe(
     plan = plan_of(measured, suites=_words(suites), precisions=_words(precisions), seed=seed)
     if listing:
         total = sum(len(cases) for cases in plan.cases.values())
-        deliver("\n".join([describe(measured.machine()), *listed(plan), f"{total} cases in all"]), None)
+        machine = measured.machine()
+        text = "\n".join([describe(machine), *listed(plan), f"{total} cases in all"])
+        none = ProbeRecord(machine=machine, seed=seed)
+        deliver(as_json_text(progress_of(plan, none)) if as_json else text, None)
         return 0
     assert out is not None
-    return _measured(measured, plan, out, minutes, ranks, seed, {"csv": tables, "collectives": collectives_csv}, chip)
+    record = _measured(measured, plan, out, minutes, ranks, seed)
+    if record is not None:
+        _tables(record, {"csv": tables, "collectives": collectives_csv}, chip)
+        if as_json:
+            deliver(as_json_text(progress_of(plan, record)), None)
+    return 0
 
 
 def _words(text: str | None) -> list[str]:
@@ -75,10 +86,8 @@ def _device(kind: str, threads: int) -> Any:
     return Device(torch, chosen, threads=threads)
 
 
-def _measured(
-    device: Any, plan: Any, out: str, minutes: float | None, ranks: int, seed: int, tables: dict[str, str | None],
-    chip: str,
-) -> int:  # fmt: skip
+def _measured(device: Any, plan: Any, out: str, minutes: float | None, ranks: int, seed: int) -> Any:
+    """The record, written as it grows; None on the ranks of torchrun that only follow."""
     from ..probe.device import describe
     from ..probe.ranks import Group, LocalGroup, TorchrunGroup, under_torchrun
     from ..probe.record import write_record
@@ -94,7 +103,7 @@ def _measured(
         if not joined.leads:
             with joined:
                 joined.follow()
-            return 0
+            return None
         group = joined
     record = resumed(out, machine, seed)
     note(describe(machine))
@@ -107,8 +116,7 @@ def _measured(
     for line in what_more(plan, runner.record, mean_case_s(device.now() - begin, runner.done)):
         note(line)
     note(f"wrote {out}; `trainyard calibrate {out}` fits a chip to it")
-    _tables(runner.record, tables, chip)
-    return 0
+    return runner.record
 
 
 def _tables(record: Any, tables: dict[str, str | None], chip: str) -> None:

@@ -200,6 +200,19 @@ def what_more(plan: Plan, record: ProbeRecord, case_s: float = EXPECTED_CASE_S) 
     return lines
 
 
+def progress_of(plan: Plan, record: ProbeRecord) -> dict[str, Any]:
+    """The machine, and by suite how many cases there are, were measured and were refused."""
+    suites = {
+        name: {
+            "cases": len(cases),
+            "measured": sum(case.id in record.measurements for case in cases),
+            "refused": sum(case.id in record.refused for case in cases),
+        }
+        for name, cases in plan.cases.items()
+    }
+    return {"machine": dict(record.machine), "seed": record.seed, "suites": suites}
+
+
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 

@@ -65,10 +65,13 @@ def _prepare(torch: Any, device: str, case: Case) -> Call:
             "together_beside": together,
         }[kind]
     other = torch.zeros_like(whole)
+    # Newer releases of PyTorch call them otherwise, and warn.
+    gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+    scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
     return {
         "all_reduce": lambda: dist.all_reduce(whole),
-        "all_gather": lambda: dist.all_gather_into_tensor(whole, share),
-        "reduce_scatter": lambda: dist.reduce_scatter_tensor(share, whole),
+        "all_gather": lambda: gather(whole, share),
+        "reduce_scatter": lambda: scatter(share, whole),
         "broadcast": lambda: dist.broadcast(whole, 0),
         "all_to_all": lambda: dist.all_to_all_single(other, whole),
     }[kind]

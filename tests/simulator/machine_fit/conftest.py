@@ -14,8 +14,8 @@ from simulator.probe.timing import timing_of
 
 MACHINE = {
     "device": "cpu", "name": "A made-up CPU", "vendor": "Intel", "capability": "AVX512", "cores": 8, "threads": 4,
-    "memory_byte": 2**35, "torch": "2.13.0", "last_cache_byte": 2**24, "on_chip_byte": 32768, "highest_clock_mhz": 3000.0,
-    "precisions": ["fp32", "bf16"],
+    "memory_byte": 2**35, "torch": "2.13.0", "last_cache_byte": 2**24, "on_chip_byte": 32768,
+    "highest_clock_mhz": 3000.0, "precisions": ["fp32", "bf16"],
 }  # fmt: skip
 SCALE = Scale(flop=(2e5, 6e9), byte=(1 << 12, 2.0**28))
 PEAK = {"fp32": 4e11, "bf16": 8e11}
@@ -44,8 +44,10 @@ def seconds_of(case):
     """A plausible time of any case: rates below the peaks, a start, a rate of bytes."""
     share = {"gemm": 0.7, "convolution": 0.4, "attention": 0.3}.get(case.suite, 0.5)
     rate = PEAK.get(case.precision, PEAK["fp32"]) * share
-    return 4e-6 + max(case.flop / rate, case.byte / BANDWIDTH) + (
-        5e-6 * case.shape["operators"] * 4 if case.suite == "launch" else 0.0
+    return (
+        4e-6
+        + max(case.flop / rate, case.byte / BANDWIDTH)
+        + (5e-6 * case.shape["operators"] * 4 if case.suite == "launch" else 0.0)
     )
 
 
@@ -77,10 +79,14 @@ def observed():
     """Observations of cases whose times are what a law says of planted constants, with noise."""
 
     def make(suite_cases, seconds, scale=0.03):
-        rows = of_record(ProbeRecord(machine=MACHINE, seed=0, measurements={c.id: measurement(c, 1.0) for c in suite_cases}))
+        measured = {c.id: measurement(c, 1.0) for c in suite_cases}
+        rows = of_record(ProbeRecord(machine=MACHINE, seed=0, measurements=measured))
         times = seconds(rows) * noise(len(rows), scale)
         fields = [f for f in Observation.__dataclass_fields__ if f != "seconds"]
-        return [Observation(**{f: getattr(o, f) for f in fields}, seconds=float(t)) for o, t in zip(rows, times, strict=True)]
+        return [
+            Observation(**{f: getattr(o, f) for f in fields}, seconds=float(t))
+            for o, t in zip(rows, times, strict=True)
+        ]
 
     return make
 

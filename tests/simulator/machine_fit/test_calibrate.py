@@ -1,4 +1,4 @@
-"""From a probe's file to a plan on the machine: refused where the data are too few, the same bytes for the same data."""
+"""From a probe's file to a plan: refused where the data are too few, the same bytes for the same data."""
 
 import os
 import tomllib
@@ -45,14 +45,17 @@ def read(folder):
 def test_a_probe_becomes_a_machine_that_a_plan_runs_on(run, here, tmp_path):
     made = run("calibrate", here, "--out", tmp_path / "mine")
     assert made.code == 0, made.err
-    assert "open:" in made.out and "90 % interval" in made.out
+    assert "open:" in made.out
+    assert "90 % interval" in made.out
     plan = run("plan", "--catalog", tmp_path / "mine", "--system", "this-machine", "--model", "resnet18",
                "--global-batch", 16, "--precision", "fp32")  # fmt: skip
     assert plan.code == 0, plan.err
-    assert "of this-machine" in plan.out and "measured kernels of this-machine" not in plan.out
+    assert "of this-machine" in plan.out
+    assert "measured kernels of this-machine" not in plan.out
     assert "this-machine: measured on the chip itself" in " ".join(plan.out.split())
     catalog = run("catalog", "chips", "--catalog", tmp_path / "mine")
-    assert catalog.code == 0 and "this-machine" in catalog.out
+    assert catalog.code == 0
+    assert "this-machine" in catalog.out
 
 
 def test_the_same_measurements_give_the_same_bytes_in_whatever_order_they_were_made(run, here, tmp_path, record):
@@ -63,7 +66,8 @@ def test_the_same_measurements_give_the_same_bytes_in_whatever_order_they_were_m
     assert run("calibrate", here, "--out", tmp_path / "a").code == 0
     assert run("calibrate", tmp_path / "b.json", "--out", tmp_path / "b").code == 0
     first, second = read(tmp_path / "a"), read(tmp_path / "b")
-    assert len(first) == 6 and first == second
+    assert len(first) == 6
+    assert first == second
 
 
 def test_what_is_measured_on_a_chip_holds_for_it_and_for_no_other(run, here, tmp_path, monkeypatch):
@@ -77,7 +81,8 @@ def test_what_is_measured_on_a_chip_holds_for_it_and_for_no_other(run, here, tmp
     after = device_constants()["cpu"]
     mine, other = (Settings.all_of(Setting(chip=chip(c), precision="fp32", library=""), 1)
                    for c in ("this-machine", "xeon-phi-7250"))  # fmt: skip
-    assert measured_constants().knows("this-machine") and not measured_constants().knows("xeon-phi-7250")
+    assert measured_constants().knows("this-machine")
+    assert not measured_constants().knows("xeon-phi-7250")
     changed = [n for n in before.specs if after.value(n, mine)[0] != before.value(n, mine)[0]]
     assert changed
     assert all(after.value(n, other)[0] == before.value(n, other)[0] for n in before.specs)
@@ -112,7 +117,8 @@ def test_what_was_hardly_measured_is_named_with_the_suite_that_would_tell(tmp_pa
     missing = "\n".join(machine.missing)
     for suite in ("vector", "attention", "convolution", "optimizer", "launch", "collectives"):
         assert f"--suites {suite}" in missing
-    assert machine.fabric is None and machine.host_s is None
+    assert machine.fabric is None
+    assert machine.host_s is None
 
 
 def test_the_chip_holds_what_was_reached_and_says_what_was_assumed(here, record):
@@ -121,7 +127,8 @@ def test_the_chip_holds_what_was_reached_and_says_what_was_assumed(here, record)
     best = max(m.case.flop / m.timing.median_s for m in products
                if m.case.precision == "fp32" and m.case.flop >= 1e7 and m.case.shape.get("pass") != "thin")  # fmt: skip
     assert machine.chip.peak("fp32") == pytest.approx(best)
-    assert machine.chip.clock_hz == 3e9 and machine.chip.cores == 4
+    assert machine.chip.clock_hz == 3e9
+    assert machine.chip.cores == 4
     assert machine.seen.assumed == ("power limit 40 W",)
 
 
@@ -140,7 +147,7 @@ def test_files_of_two_machines_are_not_fitted_together(tmp_path, record):
     a, b = tmp_path / "a.json", tmp_path / "b.json"
     write_record(a, record(suites=("gemm",)))
     write_record(b, replace(record(suites=("memory",)), machine={**record().machine, "threads": 8}))
-    with pytest.raises(InputError, match="another machine than the files before it \\(threads is 4 there and 8 here\\)"):
+    with pytest.raises(InputError, match=r"another machine than .* \(threads is 4 there and 8 here\)"):
         calibrate([str(a), str(b)])
 
 
@@ -178,7 +185,9 @@ def test_a_page_of_residuals_shows_every_fit_and_is_the_same_each_time(run, here
 )
 def test_bad_input_is_one_line_and_exit_2(run, here, words, said):
     done = run("calibrate", *(str(here) if word == "HERE" else word for word in words))
-    assert done.code == 2 and said in done.err and "Traceback" not in done.err
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
 
 
 def test_json_says_the_same_as_the_text(run, here):
@@ -186,7 +195,8 @@ def test_json_says_the_same_as_the_text(run, here):
 
     data = json.loads(run("calibrate", here, "--json").out)
     assert set(data["fits"]) == set(calibrate([str(here)]).fits)
-    assert data["chip"]["kind"] == "cpu" and data["open"]
+    assert data["chip"]["kind"] == "cpu"
+    assert data["open"]
 
 
 def test_a_damaged_calibration_is_refused_with_its_line(run, here, tmp_path):
@@ -195,4 +205,6 @@ def test_a_damaged_calibration_is_refused_with_its_line(run, here, tmp_path):
     path.write_text(path.read_text().replace("[constants]\n", "[constants]\nmemory = -3.0\n", 1))
     asked = ("--system", "this-machine", "--model", "resnet18", "--global-batch", 8)
     done = run("plan", "--catalog", tmp_path / "mine", *asked)
-    assert done.code == 2 and "constants.memory" in done.err and "Traceback" not in done.err
+    assert done.code == 2
+    assert "constants.memory" in done.err
+    assert "Traceback" not in done.err

@@ -44,7 +44,8 @@ def test_every_round_of_a_suite_has_each_of_its_strata_as_often_as_it_is_meant(n
 @pytest.mark.parametrize("name", SUITES)
 def test_work_and_bytes_of_a_case_are_finite_and_within_what_a_call_may_take(name):
     for case in SUITES[name].cases(PRECISIONS, "cuda", 3, SCALE):
-        assert 0.0 <= case.flop <= 40.0 * SCALE.flop[1] and 0.0 <= case.byte <= 40.0 * SCALE.byte[1]
+        assert 0.0 <= case.flop <= 40.0 * SCALE.flop[1]
+        assert 0.0 <= case.byte <= 40.0 * SCALE.byte[1]
         assert all(type(v) in (int, str) for v in case.shape.values())
         assert all(v >= 0 for v in case.shape.values() if type(v) is int)
 
@@ -52,13 +53,11 @@ def test_work_and_bytes_of_a_case_are_finite_and_within_what_a_call_may_take(nam
 @pytest.mark.parametrize("axis", range(5))
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_prefix_covers_an_axis_more_evenly_than_chance_would(axis, seed):
-    for length in (8, 32, 128):
+    for length in (32, 128):
         shares = sorted(Draw(index=i, seed=seed, stratum=2).share(axis) for i in range(length))
         assert all(0.0 <= s < 1.0 for s in shares)
-        # Largest distance between the empirical distribution and the even one; independent draws have about 0.9/sqrt(n).
-        gap = max(abs(s - (i + 0.5) / length) for i, s in enumerate(shares))
-        assert gap < 12.0 * math.log(length + 1) / length / 2.0
-    assert gap < 0.25
+        # Largest distance from the even distribution; of independent draws it has a mean of 0.87 / sqrt(n).
+        assert max(abs(s - (i + 0.5) / length) for i, s in enumerate(shares)) < 0.87 / math.sqrt(length)
 
 
 def test_tf32_is_a_way_to_multiply_and_no_precision_of_anything_else():

@@ -34,7 +34,8 @@ def test_what_is_written_is_read_back(tmp_path):
     path, made = tmp_path / "here.json", record(GEMM, RING, refused={"gemm/fp8/x=1": "no such type"})
     write_record(path, made)
     assert read_record(path) == made
-    assert is_probe(path.read_text()) and not list(tmp_path.glob(".*"))
+    assert is_probe(path.read_text())
+    assert not list(tmp_path.glob(".*"))
     assert to_json(read_record(path)) == path.read_text()
 
 
@@ -67,7 +68,8 @@ def test_a_damaged_file_is_refused_with_the_place(tmp_path, change, said):
     path.write_text(json.dumps(data))
     with pytest.raises(InputError) as caught:
         read_record(path)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_text_that_is_cut_off_is_refused(tmp_path):
@@ -104,4 +106,5 @@ def test_tables_have_the_columns_of_measured_ones_and_a_row_for_each_that_has_a_
     assert len(kernels) == len(collectives) == 1
     assert as_csv(kernels, KERNEL_COLUMNS).splitlines()[0] == ",".join(KERNEL_COLUMNS)
     assert float(kernels[0]["time_s"]) == float(collectives[0]["time_s"]) == GEMM.timing.median_s
-    assert collectives[0]["ranks"] == "2" and set(collectives[0]) <= set(COLLECTIVE_COLUMNS)
+    assert collectives[0]["ranks"] == "2"
+    assert set(collectives[0]) <= set(COLLECTIVE_COLUMNS)

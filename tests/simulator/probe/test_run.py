@@ -1,4 +1,4 @@
-"""Running the probe on a device of plain Python: stopped anywhere the file is whole, and gone on with it is complete."""
+"""Running the probe on a device of plain Python: stopped anywhere the file is whole, gone on with it is complete."""
 
 from types import SimpleNamespace
 
@@ -94,10 +94,12 @@ def test_stopped_by_the_clock_the_record_is_balanced_and_going_on_completes_it(r
     end = 0.2
     made.run(PLAN, until=lambda: end - device.at)
     first = saved[-1]
-    assert 0 < len(first.measurements) < 12 and {m.case.suite for m in first.measurements.values()} == {"gemm", "memory"}
+    assert 0 < len(first.measurements) < 12
+    assert {m.case.suite for m in first.measurements.values()} == {"gemm", "memory"}
     again, _, saved = runner(first)
     again.run(PLAN, until=lambda: float("inf"))
-    assert len(saved[-1].measurements) == 12 and again.done == 12 - len(first.measurements)
+    assert len(saved[-1].measurements) == 12
+    assert again.done == 12 - len(first.measurements)
 
 
 def test_an_interrupt_saves_what_was_done_and_passes_on(runner):
@@ -141,18 +143,22 @@ def test_unknown_suites_and_precisions_are_refused_together():
     with pytest.raises(InputError) as caught:
         plan_of(FakeDevice(), suites=["gem"], precisions=["fp16"], seed=0)
     assert len(caught.value.problems) == 2
-    assert "Did you mean 'gemm'?" in caught.value.problems[0] and "legal: fp32" in caught.value.problems[1]
+    assert "Did you mean 'gemm'?" in caught.value.problems[0]
+    assert "legal: fp32" in caught.value.problems[1]
 
 
 def test_a_listing_names_every_suite_with_its_time():
     plan = plan_of(FakeDevice(), suites=[], precisions=[], seed=0)
-    assert len(listed(plan)) == len(plan.cases) and all("about" in line for line in listed(plan))
+    assert len(listed(plan)) == len(plan.cases)
+    assert all("about" in line for line in listed(plan))
 
 
 def test_the_processor_is_read_from_the_kernels_list():
     info = "processor\t: 0\nmodel name\t: Some CPU @ 2.50GHz\ncpu MHz\t\t: 2596.132\n"
-    assert cpu_name(info) == "Some CPU @ 2.50GHz" and cpu_clock_mhz(info) == 2596.132
-    assert cpu_name("") == "" and cpu_clock_mhz("") is None
+    assert cpu_name(info) == "Some CPU @ 2.50GHz"
+    assert cpu_clock_mhz(info) == 2596.132
+    assert cpu_name("") == ""
+    assert cpu_clock_mhz("") is None
 
 
 def test_caches_are_read_as_the_kernel_lists_them(tmp_path):
@@ -164,14 +170,15 @@ def test_caches_are_read_as_the_kernel_lists_them(tmp_path):
     assert caches(tmp_path / "none") == (0, 0)
 
 
-class FakeEvent:
-    clock = [0.0]
+CLOCK = [0.0]
 
+
+class FakeEvent:
     def __init__(self, enable_timing):
         self.at = None
 
     def record(self):
-        self.at = self.clock[0]
+        self.at = CLOCK[0]
 
     def synchronize(self):
         pass
@@ -185,6 +192,6 @@ def test_a_card_is_timed_by_its_own_events_in_milliseconds():
     device = Device(SimpleNamespace(cuda=cuda, get_num_threads=lambda: 1), "cuda", now=lambda: 0.0)
 
     def call():
-        FakeEvent.clock[0] += 2.0
+        CLOCK[0] += 2.0
 
     assert device.timer(call)(5) == pytest.approx(10e-3)

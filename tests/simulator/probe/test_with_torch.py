@@ -59,13 +59,17 @@ def test_a_few_seconds_give_a_file_that_is_gone_on_with_and_tables_of_it(run, tm
     words = ("probe", "--device", "cpu", "--threads", 1, "--suites", "gemm,memory,launch,vector", "--out", out)
     first = run(*words, "--minutes", 0.02)
     assert first.code == 0, first.err
-    assert "cases left would take about" in first.err and first.out == ""
+    assert "cases left would take about" in first.err
+    assert first.out == ""
     count = len(read_record(out).measurements)
     again = run(*words, "--minutes", 0.05, "--csv", table)
-    assert again.code == 0 and len(read_record(out).measurements) > count
+    assert again.code == 0
+    assert len(read_record(out).measurements) > count
     assert "kernel,chip,precision" in table.read_text()
     machine = json.loads(out.read_text())["machine"]
-    assert machine["device"] == "cpu" and machine["threads"] == 1 and "fp32" in machine["precisions"]
+    assert machine["device"] == "cpu"
+    assert machine["threads"] == 1
+    assert "fp32" in machine["precisions"]
 
 
 def test_collectives_run_between_two_processes(run, tmp_path):
@@ -79,7 +83,11 @@ def test_collectives_run_between_two_processes(run, tmp_path):
 
 def test_a_listing_measures_nothing(run):
     done = run("probe", "--list", "--device", "cpu")
-    assert done.code == 0 and all(f"{name}: " in done.out for name in SUITES)
+    assert done.code == 0
+    assert all(f"{name}: " in done.out for name in SUITES)
+    told = json.loads(run("probe", "--list", "--device", "cpu", "--json").out)
+    assert set(told["suites"]) == set(SUITES)
+    assert not any(s["measured"] for s in told["suites"].values())
 
 
 @pytest.mark.parametrize(
@@ -94,7 +102,9 @@ def test_a_listing_measures_nothing(run):
 )
 def test_bad_input_is_said_and_exit_2(run, words, said):
     done = run("probe", "--device", "cpu", *words)
-    assert done.code == 2 and said in done.err and "Traceback" not in done.err
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
 
 
 def test_a_card_that_is_not_there_is_said(run):
