@@ -25,6 +25,8 @@ LINEAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "aws": ("neuron",),
     "huawei": ("ascend",),
     "sambanova": ("reconfigurable",),
+    # CPUs of which no more is known than how wide their vectors are: what a user measures.
+    "any cpu": ("vectors-128", "vectors-256", "vectors-512"),
 }
 ARCHITECTURES: Final = tuple(word for line in LINEAGES.values() for word in line)
 #: Which model of `simulator.kernels` prices a chip: many cores over a cache and DRAM; arrays of multipliers fed by
@@ -33,6 +35,7 @@ KINDS: Final = ("gpu", "systolic", "sram", "wafer", "cpu")
 #: Architectures whose 16-bit products run on the vector units.
 WITHOUT_MATRIX_UNITS: Final = (
     "fermi", "kepler", "maxwell", "pascal", "gcn", "vega", "haswell", "broadwell", "skylake", "many-core",
+    "vectors-128", "vectors-256", "vectors-512",
 )  # fmt: skip
 
 

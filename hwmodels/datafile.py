@@ -22,7 +22,7 @@ KeyPath = tuple[str | int, ...]
 #: that worker processes see the same catalogue.
 CATALOG_VARIABLE: Final = "TRAINYARD_CATALOG"
 #: Kinds of data files a user may add, each in a folder of its name; files that stand in no such folder are chips.
-ADDABLE: Final = ("chips", "links", "servers", "systems", "stacks")
+ADDABLE: Final = ("chips", "links", "servers", "systems", "stacks", "calibrations")
 
 MAX_BYTE: Final = 10 * 2**20
 #: Tables and arrays inside one another. Nothing we read needs more than six; tomllib needs time that grows with
@@ -53,8 +53,8 @@ def user_folders() -> tuple[str, ...]:
 def use_catalog(folder: str) -> None:
     """Search a folder of the user's own data files too, from now on and in worker processes.
 
-    It holds ``chips/*.toml``, ``links/*.toml``, ``servers/*.toml``, ``systems/*.toml`` and ``stacks/*.toml``, written
-    as those that ship; files directly in it are chips.
+    It holds ``chips/*.toml``, ``links/*.toml``, ``servers/*.toml``, ``systems/*.toml``, ``stacks/*.toml`` and
+    ``calibrations/*.toml``, written as those that ship; files directly in it are chips.
 
     Raises
     ------

@@ -17,8 +17,9 @@ from typing import Any, Final, TypeVar
 from hwmodels.datafile import DataFileError, KeyPath, TomlFile, did_you_mean, dotted
 from hwmodels.units import UnitError, to_si
 
-#: How a source knows: its maker says so; it was published with a method; somebody repeats it; somebody remembers it.
-SOURCE_KINDS: Final = ("vendor", "paper", "secondary", "recalled")
+#: How a source knows: its maker says so; it was published with a method; somebody repeats it; somebody remembers it;
+#: the user measured it.
+SOURCE_KINDS: Final = ("vendor", "paper", "secondary", "recalled", "measured")
 #: "checked" once a second person has read the sources without looking at our file.
 STATUSES: Final = ("provisional", "checked")
 

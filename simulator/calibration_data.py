@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -17,6 +17,7 @@ from typing import Any
 from hwmodels.datafile import DataFileError, did_you_mean, read_toml, unknown_name
 
 from .constants import SPECS, Constants, name_of
+from .measured_constants import measured_constants
 
 
 class CalibrationError(LookupError):
@@ -98,9 +99,17 @@ def calibration_names() -> tuple[str, ...]:
     return shipped_names("calibration")
 
 
-@cache
 def load(name: str = "default") -> Calibration:
-    """One calibration by name; raises `CalibrationError` naming the nearest."""
+    """One calibration by name, with what the user measured; raises `CalibrationError` naming the nearest."""
+    shipped, measured = _shipped(name), measured_constants().constants
+    if not measured:
+        return shipped
+    constants = replace(shipped.constants, values={**shipped.constants.values, **measured})
+    return replace(shipped, constants=constants)
+
+
+@cache
+def _shipped(name: str) -> Calibration:
     file = read_toml(shipped_path("calibration", name))
     data: Mapping[str, Any] = file.data
     problems: list[str] = []

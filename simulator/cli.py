@@ -13,10 +13,12 @@ import click
 
 from .commands.ask import ask
 from .commands.asking import CATALOG
+from .commands.calibrate import calibrate
 from .commands.catalog import catalog
 from .commands.modes import modes
 from .commands.plan import plan
 from .commands.printing import complain, one_line, our_fault
+from .commands.probe import probe
 from .commands.roofline import roofline
 from .commands.run import compare, run
 from .commands.scale import scale
@@ -65,5 +67,7 @@ def cli() -> None:
     """Predict what training a neural network at scale takes: step time, memory, money, energy."""
 
 
-for command in (plan, run, compare, ask, simulate, modes, scale, roofline, catalog, validate):
+for command in (
+    plan, run, compare, ask, simulate, modes, scale, roofline, catalog, validate, probe, calibrate,
+):  # fmt: skip
     cli.add_command(command)

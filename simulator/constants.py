@@ -11,7 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
+
+from hwmodels.chip import ARCHITECTURES
 
 SCOPES: Final = ("global", "chip", "stack", "fabric")
 
@@ -92,6 +95,22 @@ class Constants:
         spec = SPECS[name]
         key = key_of(name, owner)
         return self.values.get(key, spec.prior)
+
+    def on_chip(self, name: str, chip: str, owner: str = "", variant: str = "") -> float:
+        """What was measured on that very chip, whatever the constant's scope; without it as `get`."""
+        measured = self.measured(name, chip, variant)
+        return self.get(name, owner) if measured is None else measured
+
+    @cached_property
+    def measured_chips(self) -> frozenset[str]:
+        """Owners of constants at the scope of chips that are no chip families: chips that were measured themselves."""
+        owners = {key.split(":")[1] for key in self.values if key.startswith("chip:")}
+        return frozenset(owners.difference(ARCHITECTURES))
+
+    def measured(self, name: str, chip: str, variant: str = "") -> float | None:
+        """What was measured on a chip by its id, of the variant (a precision, an optimizer) before all; else None."""
+        key = f"chip:{chip}:{name}"
+        return self.values.get(f"{key}/{variant}", self.values.get(key))
 
 
 def key_of(name: str, owner: str = "") -> str:

@@ -10,7 +10,7 @@ from workloads.optimizer import Optimizer, optimizer
 from workloads.precision import PrecisionRecipe, recipe
 from workloads.workload import Workload
 
-from .stack import Stack, stack
+from .stack import Stack, stack, stack_ids
 
 #: Stack by (kind of run, chip family): what most published runs of that kind and era used.
 _STACKS: Final = {
@@ -104,7 +104,10 @@ def software(
     """
     lines: list[str] = []
     kind = kind_of_run(workload)
-    if not stack_id:
+    if not stack_id and chip.id in stack_ids():
+        stack_id = chip.id
+        lines.append(f"software stack {stack_id}: measured on the chip itself")
+    elif not stack_id:
         stack_id = usual_stack(kind, chip.architecture)
         lines.append(f"software stack {stack_id}: usual for runs of kind {kind} on {chip.architecture} chips")
     if not precision:

@@ -10,6 +10,7 @@ from .defaults import kind_of_run
 from .job import Job
 from .kernel_calibration import load_kernels
 from .kernels.settings import silicon
+from .measured_constants import measured_constants
 from .plan_report import Gain, KnownError, RankedPlan
 from .ranking import Search
 from .search import closest
@@ -101,7 +102,8 @@ def warnings(job: Job, record: Record, known: KnownError | None, ranked: Sequenc
         yield f"facts of {chip.id} are provisional: not yet read a second time by another person"
     if not any(seen.split("/")[1] == chip.architecture for seen in record.seen):
         yield f"0 measured rows for {chip.architecture} chips stand behind this prediction"
-    if not any(key.split("/")[1] == silicon(chip) for key in load_kernels().record.measured):
+    known_kernels = any(key.split("/")[1] == silicon(chip) for key in load_kernels().record.measured)
+    if not known_kernels and not measured_constants().knows(silicon(chip)):
         yield f"0 measured kernels of {chip.id}: its rates are those of its nearest kin, or assumed"
     if resort := last_resort(job, ranked):
         yield resort

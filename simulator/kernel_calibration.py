@@ -7,7 +7,7 @@ A file in ``simulator/data/kernel_calibrations`` holds ``[deviations.<family>]``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -24,7 +24,9 @@ from .deviations_file import (
     read_fitted_on,
     record_lines,
 )
+from .kernels.device_constants import with_measured
 from .kernels.kernel_constants import KernelConstants
+from .measured_constants import measured_constants
 from .validation.kernel_record import KernelRecord
 from .validation.kernel_suites import FAMILIES
 
@@ -39,9 +41,17 @@ class KernelCalibration:
     fitted_on: Mapping[str, str]
 
 
-@cache
 def load_kernels(name: str = "default") -> KernelCalibration:
-    """One kernel calibration by name; raises `CalibrationError` naming the nearest."""
+    """One kernel calibration by name, with what the user measured; raises `CalibrationError` naming the nearest."""
+    shipped, measured = _shipped(name), measured_constants().deviations
+    if not measured:
+        return shipped
+    constants = {family: with_measured(own, measured.get(family, {})) for family, own in shipped.constants.items()}
+    return replace(shipped, constants=constants)
+
+
+@cache
+def _shipped(name: str) -> KernelCalibration:
     file = read_toml(shipped_path("kernel calibration", name))
     data: Mapping[str, Any] = file.data
     problems: list[str] = []

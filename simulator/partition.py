@@ -170,7 +170,8 @@ def _attention(rows: Rows, block: int, op: Op) -> None:
     # Heads stand side by side in one tensor, so that a width decides where their rows start.
     narrow, values = rows.misses_matrix_units(op.head_dim), rows.misses_matrix_units(op.value_width)
     for phase in (FORWARD, REPLAY):
-        for width, depth, off in ((keys, op.head_dim, narrow), (op.value_width, keys, values)):
+        sides: tuple[tuple[float, float, bool], ...] = ((keys, op.head_dim, narrow), (op.value_width, keys, values))
+        for width, depth, off in sides:
             rows.product(
                 block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=width, k=depth, off_matrix=off
             )  # fmt: skip

@@ -6,7 +6,7 @@ rounded to picoseconds once, when a `StepBatch` is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -55,9 +55,12 @@ def _fraction(context: Context, word: str) -> int:
 class Machines:
     """What contexts bring to their rates that no constant moves; shape (C,) each, `peak` and `fraction` (C, 2).
 
-    ``architecture`` and ``stack`` are places among ``architectures`` and ``stacks``: each constant is looked up once.
+    ``chips`` are the chips' ids, ``words`` what each multiplies and stores in. ``architecture`` and ``stack`` are
+    places among ``architectures`` and ``stacks``: each constant is looked up once.
     """
 
+    chips: tuple[str, ...]
+    words: tuple[tuple[str, str], ...]
     architectures: tuple[str, ...]
     stacks: tuple[str, ...]
     architecture: Ints
@@ -80,6 +83,7 @@ def machines_of(contexts: tuple[Context, ...]) -> Machines:
     words = [(c.recipe.matmul, storage_word(c.cluster.chip, c.recipe)) for c in contexts]
     vector = [max(x.vector_peak_flop_per_s.get("fp32", 0.0), x.peak_flop_per_s.get("fp32", 0.0)) for x in chips]
     return Machines(
+        chips=tuple(x.id for x in chips), words=tuple(words),
         architectures=tuple(architectures), stacks=tuple(stacks),
         architecture=np.searchsorted(architectures, [x.architecture for x in chips]).astype(np.int64),
         stack=np.searchsorted(stacks, [c.stack.id for c in contexts]).astype(np.int64),
@@ -112,7 +116,7 @@ def rates_of(machines: Machines, constants: Constants) -> Rates:
     fractions = np.stack([of_chip(name) for name in _FRACTIONS], axis=1)
     product = machines.peak * np.take_along_axis(fractions, machines.fraction, axis=1)
     ones = np.ones(len(machines.stack))
-    return Rates(
+    rates = Rates(
         product_flop_per_s=product,
         conv_fraction=np.where(machines.plain_conv, constants.get("plain_conv_fraction"), of_chip("conv_fraction")),
         attention_fraction=ones * constants.get("attention_fraction"),
@@ -127,8 +131,46 @@ def rates_of(machines: Machines, constants: Constants) -> Rates:
         in_flight_byte_per_s=machines.in_flight_byte_per_s * constants.get("elements_per_clock"),
         ramp_s=ones * constants.get("kernel_ramp_s"),
         compute_scale=of_stack("compute_scale"), traffic_scale=machines.traffic_share * of_stack("traffic_scale"),
-        host_s_per_launch=machines.launch_s * of_stack("host_scale"),
+        host_s_per_launch=machines.launch_s * of_stack("host_scale"), cached_byte=0.0 * ones, cache_speed=ones,
     )  # fmt: skip
+    return _with_measured(rates, machines, constants)
+
+
+#: Rates that are a constant alone, or that times a column of the machine: (field, constant).
+_ALONE: Final = (
+    ("attention_fraction", "attention_fraction"), ("attention_backward_fraction", "attention_backward_fraction"),
+    ("thin_traffic", "thin_conv_traffic"), ("scan_fraction", "scan_fraction"), ("ramp_s", "kernel_ramp_s"),
+    ("cached_byte", "cached_byte"), ("cache_speed", "cache_speed"),
+)  # fmt: skip
+
+
+def _with_measured(rates: Rates, machines: Machines, constants: Constants) -> Rates:
+    """The rates with what was measured on the machines' own chips, where anything was (`trainyard calibrate`)."""
+    known = constants.measured_chips.intersection(machines.chips)
+    if not known:
+        return rates
+    columns = {f.name: np.array(getattr(rates, f.name)) for f in fields(Rates)}
+    for i, chip in enumerate(machines.chips):
+        if chip not in known:
+            continue
+        multiplied, stored = machines.words[i]
+        for place in (0, 1):
+            value = constants.measured(_FRACTIONS[machines.fraction[i, place]], chip)
+            if value is not None:
+                columns["product_flop_per_s"][i, place] = machines.peak[i, place] * value
+        vector = machines.vector[i] or columns["product_flop_per_s"][i, 1] / 16.0
+        scaled = (
+            ("conv_fraction", "plain_conv_fraction" if machines.plain_conv[i] else "conv_fraction", 1.0, multiplied),
+            ("thin_flop_per_s", "thin_conv_fraction", vector, stored),
+            ("recurrent_flop_per_s", "recurrent_fraction", machines.peak[i, 1], stored),
+            ("memory_byte_per_s", "memory_fraction", machines.memory_byte_per_s[i], stored),
+            *((column, name, 1.0, stored) for column, name in _ALONE),
+        )
+        for column, name, times, variant in scaled:
+            value = constants.measured(name, chip, variant)
+            if value is not None:
+                columns[column][i] = times * value
+    return Rates(**columns)
 
 
 @once_per_object
@@ -190,8 +232,11 @@ def exchanging_of(lowered: Lowered, constants: Constants) -> Exchanging:
     stack = np.array([constants.get("exchange_scale", s) for s in fabrics.stacks])[fabrics.stack]
     wire = np.array([constants.get("wire_scale", name) for name in fabrics.names])
     step = np.array([constants.get("step_s", name) for name in fabrics.names])
+    call = np.full(len(stack), constants.get("call_s"))
+    if constants.measured_chips:
+        call = np.array([constants.on_chip("call_s", c.cluster.chip.id) for c in lowered.contexts])
     return Exchanging(
-        call_s=np.full(len(stack), constants.get("call_s")), inside=stack * wire[fabrics.inside],
+        call_s=call, inside=stack * wire[fabrics.inside],
         outside=stack * wire[fabrics.outside], step_s=step[fabrics.outside],
     )  # fmt: skip
 
@@ -491,7 +536,15 @@ def _optimizer(lowered: Lowered, rates: Rates, constants: Constants) -> Floats:
             for c in lowered.contexts
         ]
     )[context]
-    traffic = on_chip * _updated_parameters(lowered) * byte[:, None] * constants.get("optimizer_traffic")
+    scale = np.full(len(lowered.contexts), constants.get("optimizer_traffic"))
+    if constants.measured_chips:
+        scale = np.array(
+            [
+                constants.on_chip("optimizer_traffic", c.cluster.chip.id, variant=c.optimizer.name)
+                for c in lowered.contexts
+            ]
+        )
+    traffic = on_chip * _updated_parameters(lowered) * byte[:, None] * scale[context][:, None]
     work = on_chip * np.einsum("srg,sg->sr", lowered.repeat.astype(float), lowered.update_flop[lowered.shape])
     work = work / _shards(lowered)[:, None]
     return np.asarray(

@@ -9,6 +9,7 @@ import hwmodels.catalog as hardware
 from hwmodels.datafile import DataFileError, data_files
 
 from .cluster import system_ids
+from .measured_constants import measured_constants
 from .stack import stack_ids
 
 
@@ -34,7 +35,7 @@ def problems_of_user_files() -> tuple[str, ...]:
                 except (DataFileError, LookupError, ValueError) as error:
                     problems += getattr(error, "problems", (f"{path}: {error}",))
     if not problems:
-        for whole in (system_ids, stack_ids):
+        for whole in (system_ids, stack_ids, measured_constants):
             try:
                 whole()
             except (DataFileError, LookupError, ValueError) as error:

@@ -171,6 +171,7 @@ def test_a_harmless_line_is_not_found(harmless):
 LAYERS = (
     (
         "constants",
+        "measured_constants",
         "errors",
         "kept",
         "output",
@@ -243,6 +244,9 @@ LAYERS = (
     ("run_beside", "step_run", "step_explanation", "step_memory", "step_work"),
     ("whole_run",),
     ("questions",),
+    ("probe",),
+    # Files and fits of one machine: tables read as observations, fits of whatever files held.
+    ("measured_files", "machine_fit"),
     ("report",),
     (
         "cli",

@@ -49,6 +49,10 @@ CORES: Final[Mapping[str, Core]] = {
     "broadwell": Core(vector_byte=32.0, ports=2.0, latency=5.0, registers=16.0, private_byte=256.0 * 1024),
     "skylake": Core(vector_byte=64.0, ports=2.0, latency=4.0, registers=32.0, private_byte=1024.0 * 1024),
     "many-core": Core(vector_byte=64.0, ports=2.0, latency=6.0, registers=32.0, private_byte=512.0 * 1024),
+    # Of no one maker: the usual core of that width, to be measured on.
+    "vectors-128": Core(vector_byte=16.0, ports=2.0, latency=4.0, registers=32.0, private_byte=512.0 * 1024),
+    "vectors-256": Core(vector_byte=32.0, ports=2.0, latency=4.0, registers=16.0, private_byte=512.0 * 1024),
+    "vectors-512": Core(vector_byte=64.0, ports=2.0, latency=4.0, registers=32.0, private_byte=1024.0 * 1024),
 }
 
 

@@ -23,7 +23,8 @@ class Rates:
     groups, whose multiply-adds run at ``thin_flop_per_s``. ``recurrent_flop_per_s`` is the peak that calls on
     recurrent layers are counted against. ``scan_fraction``: what products inside a chunked scan
     reach of the kernel model's rate. ``in_flight_byte_per_s`` is what the cores can keep on their way to and from
-    memory in element-wise kernels (`occupancy`).
+    memory in element-wise kernels (`occupancy`). ``cached_byte`` [B] is the working set up to which element-wise
+    kernels are fast, ``cache_speed`` how much faster than beyond; 0 and 1 where nobody measured them.
     """
 
     product_flop_per_s: Floats
@@ -40,6 +41,18 @@ class Rates:
     recurrent_flop_per_s: Floats
     scan_fraction: Floats
     host_s_per_launch: Floats
+    cached_byte: Floats
+    cache_speed: Floats
+
+
+def cached_share(byte: Floats, cached_byte: Floats) -> Floats:
+    """Share of a kernel's bytes that the caches serve, 1 / (1 + (B / B_c)^4), 0 where nothing is known of them.
+
+    Empirical: a working set well within the caches is served by them, one well beyond by the memory. Leaves out what
+    ran before the kernel. Shapes as given.
+    """
+    ratio = np.divide(byte, cached_byte, out=np.full(np.shape(byte), np.inf), where=cached_byte > 0.0)
+    return np.asarray(1.0 / (1.0 + np.minimum(ratio, 1e6) ** 4) * (cached_byte > 0.0))
 
 
 class _Places(NamedTuple):
@@ -88,6 +101,10 @@ def kernel_seconds(table: OpTable, rates: Rates, context: Ints) -> Floats:
     traffic = table.byte / rates.memory_byte_per_s[context]
     traffic[at.vector] += table.byte[at.vector] / rates.in_flight_byte_per_s[context[at.vector]]
     traffic[at.vector] *= rates.traffic_scale[context[at.vector]]
+    if rates.cached_byte.any():
+        own = context[at.vector]
+        each = table.byte[at.vector] / np.maximum(table.launches[at.vector], 1.0)
+        traffic[at.vector] *= 1.0 - cached_share(each, rates.cached_byte[own]) * (1.0 - 1.0 / rates.cache_speed[own])
     traffic[at.thin] *= rates.thin_traffic[context[at.thin]]
     return np.asarray(table.launches * rates.ramp_s[context] + np.maximum(arithmetic, traffic))
 

@@ -34,8 +34,9 @@ def test_a_constant_says_what_it_is_and_where_it_may_be(name: str) -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_a_constant_is_used_by_the_simulator(name: str) -> None:
     folder = Path(simulator.__file__).parent
-    uses = [path for path in folder.rglob("*.py") if re.search(rf'get\(\s*"{name}"', path.read_text("utf-8"))]
-    by_choice = {"matrix_fraction", "plain_fraction"}  # named in one expression, by the chip's units
+    read = re.compile(rf'(get|on_chip|of_chip|of_stack)\(\s*"{name}"')
+    uses = [path for path in folder.rglob("*.py") if read.search(path.read_text("utf-8"))]
+    by_choice = {"matrix_fraction", "narrow_fraction", "plain_fraction"}  # named together, chosen by the units
     assert uses or name in by_choice
 
 

@@ -124,7 +124,7 @@ def observed_s(shapes: CpuShapes, settings: Settings, values: Values) -> Floats:
 
 
 FAMILY: Final = Family(
-    kernels=("gemm", "conv"),
+    kernels=("gemm", "bmm", "conv"),
     kinds=("cpu",),
     columns=(*GEMM_COLUMNS, *CONV_COLUMNS),
     specs=SPECS,
