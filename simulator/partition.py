@@ -169,20 +169,21 @@ def _attention(rows: Rows, block: int, op: Op) -> None:
     scores = heads * queries * keys * element
     # Heads stand side by side in one tensor, so that a width decides where their rows start.
     narrow, values = rows.misses_matrix_units(op.head_dim), rows.misses_matrix_units(op.value_width)
+    forward = ((keys, float(op.head_dim), narrow), (float(op.value_width), keys, values))
     for phase in (FORWARD, REPLAY):
-        sides: tuple[tuple[float, float, bool], ...] = ((keys, op.head_dim, narrow), (op.value_width, keys, values))
-        for width, depth, off in sides:
+        for across, depth, off in forward:
             rows.product(
-                block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=width, k=depth, off_matrix=off
+                block=block, phase=phase, kind=MATRIX, rate=1, batch=heads, m=queries, n=across, k=depth, off_matrix=off
             )  # fmt: skip
         rows.add(
             block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0,
             byte=scores * UNFUSED_SCORE_PASSES_FORWARD, launches=3.0,
         )  # fmt: skip
-    for m, n, k, off in (
+    backward: tuple[tuple[Floats | float, Floats | float, Floats | float, bool], ...] = (
         (queries, op.head_dim, keys, narrow), (keys, op.head_dim, queries, narrow),
         (queries, keys, op.value_width, values), (keys, op.value_width, queries, values),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for m, n, k, off in backward:
         rows.product(
             block=block, phase=BACKWARD, kind=MATRIX, rate=1, batch=heads, m=m, n=n, k=k, off_matrix=off
         )  # fmt: skip
