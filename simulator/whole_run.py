@@ -27,7 +27,7 @@ from .outcome.purchase import Terms, price_of
 from .outcome.run_clock import RunTime, RunWork, expected, with_interval
 from .outcome.run_draws import RunDraws, draw_runs
 from .outcome.run_energy import RunEnergy, draw, run_energy
-from .outcome.storage import FileSystem
+from .outcome.storage import FileSystem, Host, StorageError
 from .parallelism import Parallelism
 from .query import PlanQuery
 from .ranking import search
@@ -39,6 +39,8 @@ from .utilisation import TRAINING_FACTOR, forward_flop
 NORMAL_90: Final = 1.2815515655446004
 #: What a server writes to the file system where nobody says: an assumption [B/s].
 SERVER_WRITE_BYTE_PER_S: Final = 2e9
+#: What a chip copies to its host where no link is on record: an assumption, as PCIe 3.0 [B/s].
+_LINK_BYTE_PER_S: Final = 12e9
 #: Memory of a host where nobody says: an assumption, only asked whether a checkpoint fits into it [B].
 _HOST_BYTE: Final = 1e12
 
@@ -237,7 +239,15 @@ def _work(
         storage = SERVER_WRITE_BYTE_PER_S * job.servers
         assumed.append(f"each server reads and writes {SERVER_WRITE_BYTE_PER_S / 1e9:g} GB/s")
     file_system = FileSystem(read_byte_per_s=storage, write_byte_per_s=storage)
-    host = host_of(context.cluster, memory_byte=_HOST_BYTE)
+    try:
+        host = host_of(context.cluster, memory_byte=_HOST_BYTE)
+    except StorageError:  # no link to a host on record
+        cluster = context.cluster
+        host = Host(
+            cores=1, copy_byte_per_s=_LINK_BYTE_PER_S * cluster.chips_per_server,
+            card_byte_per_s=cluster.out_byte_per_s, memory_byte=_HOST_BYTE,
+        )  # fmt: skip
+        assumed.append(f"each chip copies {_LINK_BYTE_PER_S / 1e9:g} GB/s to its host")
     plan = Checkpoints(total_byte=byte, every=1, mode=terms.checkpoint_mode)
     times = checkpoint_times(plan, "file_system", host, file_system, servers=job.servers)
     fed_s = 0.0

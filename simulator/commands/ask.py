@@ -112,6 +112,8 @@ def _values(given: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
                 values[key] = int(number(text))
             else:
                 values[key] = number(text)
+            if values[key] == 0:
+                raise InputError("above 0.")
         except InputError as error:
             problems.append(f"--{key}: is {text[:80]!a}; legal: {_OPTIONS[key][1]}, {error}")
     if ("by" in given) != ("start" in given):

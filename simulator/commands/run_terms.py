@@ -76,6 +76,8 @@ def take_terms(flags: dict[str, Any]) -> RunTerms:
                 values |= {"trials": _read(many, "count"), **({"trial_share": number(share)} if colon else {})}
             else:
                 values[field] = _read(text, kind)
+            if key in ("mtbf", "storage") and not values[field]:
+                raise InputError("above 0.")
         except InputError as error:
             problems.append(f"--{key.replace('_', '-')}: is {text[:80]!a}; legal: {metavar or 'no value'}, {error}")
     needs = [f"--{key}" for key in ("spares", "elastic") if key in given and "repair" not in given]

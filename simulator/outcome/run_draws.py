@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 
 #: Failures of all runs together above which nothing is drawn.
 _MOST_FAILURES: Final = 3_000_000
+#: The same where runs are walked one by one.
+_MOST_WALKED: Final = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,17 +114,17 @@ def _elastic(
     times, counts = [], []
     total = 0
     for run in range(segment_s.size):
-        time_s, many = _one_elastic(work, failures, float(segment_s[run]), float(last_s[run]), stream)
+        time_s, many = _one_elastic(
+            work, failures, float(segment_s[run]), float(last_s[run]), stream, most=_MOST_WALKED - total
+        )
         total += many
-        if total > _MOST_FAILURES // 10:
-            raise RunError(f"run: more than {_MOST_FAILURES // 10:,} failures in {run + 1} runs; legal: fewer runs.")
         times.append(time_s)
         counts.append(many)
     return RunDraws(time_s=np.asarray(times), failures=np.asarray(counts, np.int64))
 
 
 def _one_elastic(
-    work: RunWork, failures: Failures, segment_s: float, last_s: float, stream: np.random.Generator
+    work: RunWork, failures: Failures, segment_s: float, last_s: float, stream: np.random.Generator, *, most: int
 ) -> tuple[float, int]:
     replicas, share = failures.elastic_replicas, failures.server_rate_per_s / failures.rate_per_s
     back: list[float] = []  # when servers return
@@ -142,6 +144,11 @@ def _one_elastic(
                 break
             heappop(back)
         many += 1
+        if many > most:
+            raise RunError(
+                f"run: with more than {_MOST_WALKED:,} failures its replicas hardly get on; legal: rarer failures, "
+                "shorter repairs, or fewer runs."
+            )
         left -= min(max(0, math.floor((done_s - loading_s - work.write_s) / segment_s)), left - 1)
         loading_s = failures.restart_s
         if stream.random() < share and failures.repair_s:

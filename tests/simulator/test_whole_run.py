@@ -125,6 +125,11 @@ def test_spot_is_a_share_of_the_list_and_owned_names_what_it_rests_on() -> None:
     assert "assumed" in owned.basis
 
 
+def test_a_chip_without_a_link_on_record_is_assumed_to_have_one() -> None:
+    found = whole_run(PlanQuery(model="resnet50", system="tpu-v3-pod", chips=8, global_batch=256, epochs=1))
+    assert any("to its host" in text for text in found.assumed)
+
+
 def test_a_search_costs_its_trials() -> None:
     found = whole_run(RESNET, RunTerms(trials=20, trial_share=0.1))
     assert found.cost_usd is not None

@@ -126,6 +126,8 @@ def test_what_nothing_reaches_ends_with_the_nearest_and_three(call):
         (["ask", "chepest", *RESNET], "Did you mean 'cheapest'?"),
         (["ask", "doubling", *RESNET, "--budget", "3"], "goes with cheapest"),
         (["ask", "cheapest", *RESNET, "--by", "2026-01-01"], "legal together"),
+        (["ask", "cheapest", *RESNET, "--budget", "0"], "above 0"),
+        (["run", *RESNET, "--mtbf", "0"], "above 0"),
         (["ask", "cheapest", *RESNET, "--chance", "2"], "above 0, below 1"),
         (["ask", "largest", *RESNET, "--chips", "8"], "--within: is missing"),
         (["ask", "bandwidth", *RESNET, "--chips", "32", "--mode", "fast"], "legal: strong, weak"),
