@@ -18,7 +18,7 @@ import numpy as np
 
 from ..constants import SPECS, Constants, name_of
 from ..kernels.optable import Floats
-from .slopes import Owners, constants_at, corrected_slopes, measured_slopes, moves_of, normal_equations
+from .slopes import Moves, Owners, constants_at, corrected_slopes, measured_slopes, moves_of, normal_equations
 from .weights import group_weight
 
 #: Scale of a residual that is ordinary, and beyond which a run loses weight.
@@ -49,6 +49,7 @@ def fit(
     groups: Sequence[object],
     *,
     moved_s: Callable[[Constants, Sequence[str], Floats], Floats] | None = None,
+    moves: Moves | None = None,
     start: FitResult | None = None,
     weight: Floats | None = None,
     max_steps: int = 60,
@@ -64,12 +65,14 @@ def fit(
         Labels of runs that are alike.
     moved_s
         `step_s` where only constants of the given keys have moved since the given step times; dearer without.
+    moves
+        Those of the owners, where a caller has them (`slopes.merged`).
     start
-        A fit to some of the runs that this one begins with, instead of the priors.
+        A fit to some of the runs that this one begins with, instead of the priors; of the same moves.
     weight
         Leaves runs out (0) or in (1), shape (runs,). What is left out cannot move the result by a bit.
     """
-    moves = moves_of(owners)
+    moves = moves_of(owners) if moves is None else moves
     low, high, prior, spread = (np.array(c) for c in zip(*[_prior(key) for key in moves.all_keys], strict=True))
     values = start.constants.values if start else {}
     x = np.clip([math.log(values.get(key, SPECS[name_of(key)].prior)) for key in moves.all_keys], low, high)

@@ -1,8 +1,9 @@
 """How step times of runs follow the fitted constants: which constant touches which run, and by how much.
 
 A run depends on the constants of its own chip family, stack and fabrics only, so that of some hundred constants a few
-dozen touch it. Constants of one name whose owners no run shares form one *move*: they are moved together, and a row of
-the Jacobian is one number for each move instead of one for each constant.
+dozen touch it. Constants that touch no run in common (those of one name with different owners, those of attention and
+those of convolutions) form one *move*: they are moved together, and a row of the Jacobian is one number for each move
+instead of one for each constant.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 from ..constants import SPECS, Constants, key_of
 from ..kernels.optable import Floats, Ints
@@ -70,6 +72,29 @@ def moves_of(owners: Owners) -> Moves:
     index = {key: i for i, key in enumerate(all_keys)} | {"": -1}
     touching = np.array([[index[key] for key in by_run] for _, by_run in columns], dtype=np.int64).T
     return Moves(keys=tuple(tuple(keys) for keys, _ in columns), all_keys=all_keys, touching=touching)
+
+
+def merged(moves: Moves, depending_on: Callable[[Sequence[str]], NDArray[np.bool_]]) -> Moves:
+    """Fewer moves: those that no run depends on two of become one, the ones of most runs first.
+
+    ``depending_on`` says of every run whether it can depend on some keys, shape (runs,).
+    """
+    touched = [depending_on(keys) & (moves.touching[:, i] >= 0) for i, keys in enumerate(moves.keys)]
+    together: list[list[int]] = []
+    runs: list[NDArray[np.bool_]] = []
+    for i in sorted(range(len(touched)), key=lambda i: -int(touched[i].sum())):
+        place = next((p for p, taken in enumerate(runs) if not (taken & touched[i]).any()), len(runs))
+        if place == len(runs):
+            together.append([])
+            runs.append(np.zeros(len(touched[i]), bool))
+        together[place].append(i)
+        runs[place] |= touched[i]
+    touching = np.full((len(moves.touching), len(together)), -1, np.int64)
+    for place, members in enumerate(together):
+        for i in members:
+            touching[touched[i], place] = moves.touching[touched[i], i]
+    keys = tuple(tuple(key for i in members for key in moves.keys[i]) for members in together)
+    return Moves(keys=keys, all_keys=moves.all_keys, touching=touching)
 
 
 def _apart(one: Sequence[str], other: Sequence[str]) -> list[set[str]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..analytic import evaluate
 from ..constants import Constants, key_of
@@ -36,13 +37,16 @@ class JobPart:
         """Step time of every job of the part, shape (positions,) [s]."""
         return np.asarray(evaluate(self.lowered, constants, self.traffic).total_s[self.strategy])
 
-    def depends_on(self, keys: Collection[str]) -> bool:
-        """Whether any duration depends on one of some constants.
+    def depending_on(self, keys: Collection[str]) -> NDArray[np.bool_]:
+        """Whether any duration of a job depends on one of some constants, shape (positions,).
 
         A constant that is no number makes everything so that is computed from it, and nothing else.
         """
         durations = price(self.lowered, _NoNumbers(keys), self.traffic)
-        return any(np.isnan(getattr(durations, f.name)).any() for f in fields(Durations))
+        found = np.zeros(self.lowered.strategies, bool)
+        for f in fields(Durations):
+            found |= np.isnan(getattr(durations, f.name)).reshape(len(found), -1).any(axis=1)
+        return found[self.strategy]
 
     def only(self, positions: Ints, places: Ints) -> JobPart:
         """The jobs at some places of the part, at other positions."""
@@ -85,12 +89,19 @@ class JobTable:
         """`step_s` where it was ``before_s`` and only constants of some keys have moved: the other parts stand."""
         moved = frozenset(keys)
         if moved not in self._touched:
-            self._touched[moved] = tuple(i for i, part in enumerate(self.parts) if part.depends_on(moved))
+            self._touched[moved] = tuple(i for i, part in enumerate(self.parts) if part.depending_on(moved).any())
         result = before_s.copy()
         for index in self._touched[moved]:
             part = self.parts[index]
             result[part.positions] = part.step_s(constants)
         return result
+
+    def depending_on(self, keys: Collection[str]) -> NDArray[np.bool_]:
+        """Whether the step time of a job can depend on one of some constants, shape (jobs,)."""
+        found = np.zeros(self.size, bool)
+        for part in self.parts:
+            found[part.positions] = part.depending_on(keys)
+        return found
 
     def only(self, positions: Ints) -> JobTable:
         """The jobs at some positions, in that order: what was lowered for all is not lowered again."""

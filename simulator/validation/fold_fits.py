@@ -12,12 +12,13 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from ..calibration.fit import FitResult, fit
-from ..calibration.slopes import Owners
+from ..calibration.slopes import Moves, Owners, merged, moves_of
 from ..constants import Constants
 from ..kernels.optable import Floats, Ints
 from .evaluate import JobTable
@@ -41,13 +42,18 @@ class FoldFits:
     groups: tuple[Hashable, ...]
     folds: Ints
 
+    @cached_property
+    def moves(self) -> Moves:
+        """Constants that are moved at once."""
+        return merged(moves_of(self.owners), self.lowered.depending_on)
+
     def without(self, task: _Task) -> FitResult:
         """Constants fitted without some folds, beginning with a fit that saw none of them."""
         left_out, start = task
         weight = (~np.isin(self.folds, left_out)).astype(float)
         return fit(
-            self.lowered.step_s, self.measured_s, self.owners, self.groups, moved_s=self.lowered.moved_s, start=start,
-            weight=weight,
+            self.lowered.step_s, self.measured_s, self.owners, self.groups, moved_s=self.lowered.moved_s,
+            moves=self.moves, start=start, weight=weight,
         )  # fmt: skip
 
     def without_each(self) -> Iterator[tuple[int, Constants]]:
@@ -69,6 +75,7 @@ class FoldFits:
         if workers == 1:
             yield lambda tasks: map(self.without, tasks)
             return
+        _ = self.moves  # found once, for all workers
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, initializer=_hold, initargs=(self,)) as pool:
             yield lambda tasks: pool.map(_without, tasks)

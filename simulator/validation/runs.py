@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from ..calibration.fit import fit
-from ..calibration.slopes import owners_of
+from ..calibration.slopes import merged, moves_of, owners_of
 from ..calibration_data import FamilyRecord, Record, load
 from ..constants import Constants
 from ..kernels.optable import Floats
@@ -202,7 +202,8 @@ def fit_all(table: Table) -> Constants:
     measured = np.array([table.measured_s[i] for i in table.primary])
     lowered = job_table(jobs)
     owners, groups = owners_of([j.context for j in jobs]), [j.group for j in jobs]
-    return fit(lowered.step_s, measured, owners, groups, moved_s=lowered.moved_s).constants
+    moves = merged(moves_of(owners), lowered.depending_on)
+    return fit(lowered.step_s, measured, owners, groups, moved_s=lowered.moved_s, moves=moves).constants
 
 
 def record_of(table: Table, crossed: CrossFit) -> Record:

@@ -18,6 +18,7 @@ from simulator.calibration.slopes import (
     constants_at,
     corrected_slopes,
     measured_slopes,
+    merged,
     moves_of,
     normal_equations,
     owners_of,
@@ -70,6 +71,33 @@ def test_slopes_of_touched_runs_are_those_of_all_runs(lowered: JobTable, moves: 
         every = measured_slopes(lambda c, _: lowered.step_s(c), before, moves, point, step)
         assert np.array_equal(few, every)
         assert np.count_nonzero(every) > 0.2 * every.size
+
+
+def test_moves_that_no_run_depends_on_two_of_are_made_at_once_with_the_same_slopes(
+    lowered: JobTable, moves: Moves
+) -> None:
+    few = merged(moves, lowered.depending_on)
+    assert few.all_keys == moves.all_keys
+    assert sorted(key for keys in few.keys for key in keys) == sorted(key for keys in moves.keys for key in keys)
+    assert len(few.keys) < 0.85 * len(moves.keys)
+    for point in points(moves, 3):
+        before = lowered.step_s(constants_at(moves, point))
+        step = np.full(len(point), STEP)
+        dense = []
+        for each in (moves, few):
+            slopes = measured_slopes(
+                lambda c, keys, b=before: lowered.moved_s(c, keys, b),
+                before,
+                each,
+                point,
+                step,  # type: ignore[misc]
+            )
+            jacobian = np.zeros((len(before), len(moves.all_keys)))
+            for column in range(slopes.shape[1]):
+                mine = np.flatnonzero(each.touching[:, column] >= 0)
+                jacobian[mine, each.touching[mine, column]] += slopes[mine, column]
+            dense.append(jacobian)
+        assert np.array_equal(*dense)
 
 
 def test_slopes_of_moves_are_those_of_single_constants(lowered: JobTable, moves: Moves) -> None:
