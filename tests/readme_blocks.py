@@ -47,13 +47,17 @@ CURVE = "trainyard scale --collective all_reduce --system dgx1-v100 --bytes 64Ki
 
 
 def output_of(command: str) -> str:
-    """What a `trainyard` command prints, standard output and error together, as on a terminal 100 columns wide."""
+    """What a `trainyard` command prints, standard output and error together, as on a terminal 100 columns wide.
+
+    Lines of progress come and go with the machine's speed; they are left out.
+    """
     from simulator.cli import cli
 
     program, *arguments = shlex.split(command)
     assert program == "trainyard", command
     with _environment(COLUMNS="100", NO_COLOR="1", TRAINYARD_DEBUG=""):
-        return CliRunner().invoke(cli, arguments, prog_name="trainyard").output
+        printed = CliRunner().invoke(cli, arguments, prog_name="trainyard").output
+    return re.sub(r"^trainyard: [\d,]+ of [\d,]+ \w+\n", "", printed, flags=re.MULTILINE)
 
 
 class _environment:  # noqa: N801  # reads as a function where it is used
