@@ -322,7 +322,8 @@ def test_forward_passes_alone_take_the_same_on_both_engines_and_by_the_scalar_tw
 @settings(max_examples=150, deadline=None)
 @given(batches())
 def test_forward_passes_are_never_faster_than_compute_and_never_slower_than_the_step(steps: StepBatch) -> None:
-    whole = step_times(steps).total_ps
+    # By events: the closed form of a step falls short where chunks are unlike.
+    whole = [simulate(steps.spec(index)).total_ps for index in range(steps.lowered.strategies)]
     stages = [steps.spec(index).stages for index in range(steps.lowered.strategies)]
     steps = forward(steps)
     times = forward_times(steps)

@@ -193,7 +193,9 @@ def test_twice_the_work_at_twice_the_rates_takes_as_long(system_id: str, stack_i
         table=replace(table, work=2.0 * table.work, lost=2.0 * table.lost, byte=2.0 * table.byte),
         **{field: 2.0 * getattr(lowered, field) for field in names},
     )
-    assert np.array_equal(evaluate(doubled, instant).total_ps, evaluate(lowered, instant).total_ps)
+    in_flight = {"elements_per_clock": 2.0 * instant.get("elements_per_clock")}
+    twice = replace(instant, values={**instant.values, **in_flight})
+    assert np.array_equal(evaluate(doubled, twice).total_ps, evaluate(lowered, instant).total_ps)
 
 
 #: Rates that a perturbation may raise (times: divide): of the chip, of the wires, of the constants.

@@ -193,7 +193,7 @@ def test_a_smaller_reward_model_takes_less_and_a_larger_one_more():
 
 
 def test_actors_apart_overlap_with_learners_and_the_slower_sets_the_pace():
-    together, few, many = of(epochs=8), of(epochs=8, generation_chips=8), of(epochs=8, generation_chips=256)
+    together, few, many = of(epochs=4), of(epochs=4, generation_chips=8), of(epochs=4, generation_chips=256)
     assert few.pace == "actors"
     assert many.pace == "learners"
     for found in (few, many):

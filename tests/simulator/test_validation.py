@@ -317,7 +317,7 @@ def test_a_model_larger_than_the_tiles_is_a_pipeline_over_one_machine() -> None:
     ("changes", "stack_id"),
     [
         ({"source": "MLPerf Training v1", "chip": "TPU v4", "model": "VGG-16", "software": "TensorFlow"}, "mlperf-tf"),
-        ({"source": "DAWNBench v1", "software": "TensorFlow", "chip": "TPU v2", "model": "VGG-16"}, "mlperf-tf"),
+        ({"source": "DAWNBench v1", "software": "TensorFlow", "chip": "TPU v2", "model": "VGG-16"}, "tf-tpu-2018"),
         ({"source": "aws-neuron/aws-neuron-sdk", "software": "AWS Neuron 2.14.0", "chip": "Trainium1"}, "neuronx"),
         ({"source": "aws-neuron/aws-neuron-sdk", "software": "AWS Neuron 2.16.0", "chip": "Trainium1"}, "neuronx-2.15"),
         (
