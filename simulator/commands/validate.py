@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
@@ -11,12 +12,23 @@ from ..errors import InputError
 from .asking import CATALOG, JSON, output_problems
 from .printing import as_json_text, deliver, note
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence", "overlap")
 #: What can be held out together, by kind; the first unless --by says otherwise.
 _HOLDS: Final = {
     "kernels": ("chips", "shapes", "generations"), "collectives": ("groups", "systems"),
     "convergence": ("points", "sources"),
 }  # fmt: skip
+
+
+class _Summary(Protocol):
+    """What a validation comes to."""
+
+    def text(self) -> str: ...
+
+    def as_json(self) -> dict[str, Any]: ...
 
 
 @click.command()
@@ -98,44 +110,34 @@ def _validated(file: str | None, out: str | None, *, held_out: bool, calibration
 
 def _validated_by(kind: str, file: str | None, out: str | None, *, hold: str, calibration: str, as_json: bool) -> str:
     """Kinds whose rows are held out in more than one way."""
-    from pathlib import Path
-
-    from ..calibration_data import CalibrationError
-    from ..validation import TableError
     from ..validation.held_out_command import validate_measured
 
-    try:
-        summary = validate_measured(
-            kind,
-            Path(file) if file is not None else None,
-            Path(out) if out is not None else None,
-            hold=hold,
-            calibration=calibration,
-            progress=note,
-        )
-    except CalibrationError as error:
-        raise InputError(f"--calibration: {error.args[0]}") from None
-    except TableError as error:
-        raise InputError(str(error)) from None
-    if out is not None:
-        note(f"wrote {out}")
-    return as_json_text(summary.as_json()) if as_json else summary.text()
+    def run(table: Path | None, results: Path | None) -> _Summary:
+        return validate_measured(kind, table, results, hold=hold, calibration=calibration, progress=note)
+
+    return _summarised(run, file, out, as_json=as_json)
 
 
 def _validated_overlap(file: str | None, out: str | None, *, calibration: str, as_json: bool) -> str:
+    from ..validation.overlap_summary import validate_overlap
+
+    def run(table: Path | None, results: Path | None) -> _Summary:
+        return validate_overlap(table, results, calibration=calibration, progress=note)
+
+    return _summarised(run, file, out, as_json=as_json)
+
+
+def _summarised(
+    run: Callable[[Path | None, Path | None], _Summary], file: str | None, out: str | None, *, as_json: bool
+) -> str:
+    """What a validation prints; a calibration or a table that cannot be used is an error of the input."""
     from pathlib import Path
 
     from ..calibration_data import CalibrationError
     from ..validation import TableError
-    from ..validation.overlap_summary import validate_overlap
 
     try:
-        summary = validate_overlap(
-            Path(file) if file is not None else None,
-            Path(out) if out is not None else None,
-            calibration=calibration,
-            progress=note,
-        )
+        summary = run(Path(file) if file is not None else None, Path(out) if out is not None else None)
     except CalibrationError as error:
         raise InputError(f"--calibration: {error.args[0]}") from None
     except TableError as error:

@@ -7,7 +7,6 @@ use configuration columns only (`points.COLUMNS`).
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from ..outcome.convergence.points import HOLDS, Point, PointError
 from ..outcome.convergence.pooling import Pool, PoolConstants, PooledAnswer, fit_pool
 from .convergence_baseline import interpolated
 from .convergence_rows import ConvergenceJob, measured_value, resolve_convergence
-from .measured_table import MeasuredTable, MeasuredValidation, read_measured_rows
+from .measured_table import MeasuredTable, MeasuredValidation, read_measured_table
 from .runs import Prediction, TableError, weighted_quantile
 
 #: Keys are dealt to this many folds; constants are fitted without one at a time.
@@ -45,24 +44,9 @@ def read_convergence_table(path: Path) -> ConvergenceTable:
     TableError
         Where it is no table of convergence.
     """
-    try:
-        rows = tuple(read_measured_rows(path))
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror or error}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
-    missing = [c for c in _NEEDED if not rows or c not in rows[0]]
-    if missing:
-        raise TableError(f"{path}: {'no rows' if not rows else 'columns missing: ' + ', '.join(missing)}.")
-    jobs: dict[int, ConvergenceJob] = {}
-    refused: dict[int, str] = {}
-    for index, row in enumerate(rows):
-        try:
-            jobs[index] = resolve_convergence(row)
-        except PointError as error:
-            refused[index] = str(error)
-    values = {i: value for i in jobs if (value := measured_value(rows[i])) is not None}
-    return MeasuredTable(rows=rows, jobs=jobs, refused=refused, measured_s=values)
+    return read_measured_table(
+        path, needed=_NEEDED, resolve=resolve_convergence, refusal=PointError, value=measured_value
+    )
 
 
 def members_of(table: ConvergenceTable, *, without: frozenset[int] = frozenset()) -> list[tuple[Point, float]]:

@@ -63,9 +63,12 @@ class HeldOutRows:
 
 
 def read_measured_table(
-    path: Path, *, needed: Sequence[str], resolve: Callable[[Row], JobT], refusal: type[Exception]
-) -> MeasuredTable[JobT]:
+    path: Path, *, needed: Sequence[str], resolve: Callable[[Row], JobT], refusal: type[Exception],
+    value: Callable[[Row], float | None] | None = None,
+) -> MeasuredTable[JobT]:  # fmt: skip
     """Read a table and resolve its rows; those for which ``resolve`` raises ``refusal`` are refused.
+
+    ``value`` reads a row's answer; its seconds unless given.
 
     Raises
     ------
@@ -88,7 +91,8 @@ def read_measured_table(
             jobs[index] = resolve(row)
         except refusal as error:
             refused[index] = str(error)
-    values = {i: value for i in jobs if (value := measured_s(rows[i])) is not None}
+    read = value or measured_s
+    values = {i: answer for i in jobs if (answer := read(rows[i])) is not None}
     return MeasuredTable(rows=rows, jobs=jobs, refused=refused, measured_s=values)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,16 +15,6 @@ from simulator.events.misfortune.pieces import Jitter, Pieces
 from simulator.events.misfortune.streams import Streams
 from simulator.events.misfortune.sums import ChainLaw, chain_law
 from simulator.events.roles import Grid
-
-
-class Delays(Protocol):
-    """What a run of the engine is given."""
-
-    def ps(self, role: int, kind: str, place: int, base_ps: int, ranks: int) -> int:
-        """Duration [ps] of piece number ``place`` of a role, whose price is ``base_ps``, slowest of ``ranks``."""
-
-    def last_of(self, ready_ps: Sequence[int], ranks: int) -> int:
-        """When the last of ``ranks`` is ready, of which some are known to be at ``ready_ps`` [ps]."""
 
 
 class LastKnown:

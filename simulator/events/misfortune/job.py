@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from simulator.events.engine import simulate
-from simulator.events.misfortune.delays import Delays
 from simulator.events.misfortune.distribution import StepDistribution
 from simulator.events.misfortune.failures import Failures, committed_s, expected_committed_s
 from simulator.events.misfortune.links import Degraded, degraded
@@ -15,7 +14,7 @@ from simulator.events.misfortune.patterns import Misfortune
 from simulator.events.misfortune.steps import Progress, Run, step_distribution
 from simulator.events.misfortune.streams import Streams
 from simulator.events.roles import Grid, find_roles
-from simulator.events.world import Surroundings
+from simulator.events.world import Delays, Surroundings
 from simulator.stepspec import StepSpec
 
 

@@ -8,13 +8,14 @@ from typing import Final
 
 import numpy as np
 
-from simulator.events.misfortune.delays import Chain, ChainDraws, Delays, PieceDelays, Recorder, stage_slow
+from simulator.events.misfortune.delays import Chain, ChainDraws, PieceDelays, Recorder, stage_slow
 from simulator.events.misfortune.distribution import CONFIDENCE, QUANTILES, StepDistribution, distribution, run_many
 from simulator.events.misfortune.laws import Floats, MisfortuneError, maximum, uniforms
 from simulator.events.misfortune.patterns import Misfortune, Pattern
 from simulator.events.misfortune.replicas import replica_law
 from simulator.events.misfortune.streams import Streams
 from simulator.events.roles import Grid
+from simulator.events.world import Delays
 
 #: Steps drawn from the fitted laws of replicas; how often these are fitted anew to say how sure the figures are.
 DRAWS: Final = 10_000
