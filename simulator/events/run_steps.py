@@ -96,9 +96,10 @@ def run_steps(
     """
     seconds = np.atleast_1d(np.asarray(step_s, np.float64))
     count = len(seconds) if steps is None else steps
-    duration_ps = [ticks(s) for s in np.broadcast_to(seconds, (count,) if len(seconds) == 1 else seconds.shape)]
+    duration_ps = [ticks(s) for s in seconds]
     apart = servers if spread and input is not None else 1
     _check(duration_ps, count, servers, apart, card_share, spread)
+    duration_ps = duration_ps * count if len(seconds) == 1 else duration_ps
     writing = checkpoints.writing_servers(servers) if checkpoints else 1
     env = Environment()
     alone = apart == 1
@@ -142,7 +143,7 @@ def run_steps(
 
 
 def _check(duration_ps: list[int], count: int, servers: int, apart: int, card_share: float, spread: float) -> None:
-    if count < 1 or servers < 1 or len(duration_ps) != count:
+    if count < 1 or servers < 1 or len(duration_ps) not in (1, count):
         raise StorageError(
             f"run: {count} steps on {servers} servers with {len(duration_ps)} step times; at least 1 of each, and one "
             "step time or as many as steps."

@@ -126,7 +126,7 @@ def batches(draw: st.DrawFn, **restricted: Any) -> StepBatch:
     return batch_of(draw(st.lists(strategies(blocks=blocks, **restricted), min_size=1, max_size=5)))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(batches())
 def test_every_strategy_of_a_batch_equals_the_scalar_twin_to_the_tick(steps: StepBatch) -> None:
     times = step_times(steps)
@@ -134,7 +134,7 @@ def test_every_strategy_of_a_batch_equals_the_scalar_twin_to_the_tick(steps: Ste
         assert times[index] == replace(bound(steps.spec(index)), engine="analytic")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(batches())
 def test_events_equal_the_longest_path_and_never_beat_the_closed_form(steps: StepBatch) -> None:
     times = step_times(steps)
@@ -155,14 +155,14 @@ def test_a_strategy_takes_as_long_alone_as_among_others(steps: StepBatch) -> Non
     assert step_times(steps).total_ps.tolist() == alone
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(batches())
 def test_no_part_is_negative(steps: StepBatch) -> None:
     times = step_times(steps)
     assert all((getattr(times, f"{part}_ps") >= 0).all() for part in PARTS)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(batches(schedules=CLOSED, given=False))
 def test_a_stage_ends_its_last_backward_pass_after_the_one_behind_it(steps: StepBatch) -> None:
     # So the step's passes end with stage 0, and of the middle stages the array engine looks at the first only.
@@ -309,7 +309,7 @@ def forward(steps: StepBatch) -> StepBatch:
     return forward_part(steps)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(batches())
 def test_forward_passes_alone_take_the_same_on_both_engines_and_by_the_scalar_twin(steps: StepBatch) -> None:
     steps = forward(steps)
@@ -319,7 +319,7 @@ def test_forward_passes_alone_take_the_same_on_both_engines_and_by_the_scalar_tw
         assert times[index] == replace(simulate(spec), engine="analytic") == replace(bound(spec), engine="analytic")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(batches())
 def test_forward_passes_are_never_faster_than_compute_and_never_slower_than_the_step(steps: StepBatch) -> None:
     # By events: the closed form of a step falls short where chunks are unlike.

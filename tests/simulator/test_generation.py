@@ -75,9 +75,9 @@ def test_a_dense_model_reads_all_but_its_table_and_a_mixture_what_is_chosen():
 
 
 @pytest.mark.parametrize("model", ["Llama-3.1-8B", "Nemotron-H-8B", "GPT-OSS-20B"])
-def test_the_mean_position_takes_the_time_of_all_positions(model):
+def test_the_mean_position_takes_the_time_of_positions_on_average(model):
     one = job(model)
-    positions = np.arange(100, 100 + 64)
+    positions = np.arange(100, 164, 7)  # 163 is the last
     every = [float(steps(one, 8, [64], float(p))[0]) for p in positions]
     assert float(steps(one, 8, [64], float(positions.mean()))[0]) == pytest.approx(np.mean(every), rel=0.005)
 

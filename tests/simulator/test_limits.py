@@ -247,19 +247,19 @@ def perturbed(*, seed: int, times: int, with_host: bool) -> Iterator[tuple[str, 
 
 def test_more_of_any_rate_never_slows_a_step() -> None:
     checked = 0
-    for what, where, lowered, before, after in perturbed(seed=20, times=1000, with_host=False):
+    for what, where, lowered, before, after in perturbed(seed=20, times=250, with_host=False):
         # A duration is rounded to a picosecond once and then taken as often as there are blocks and micro-batches.
         rounded = 20 * lowered.micro_batches * np.max(lowered.repeats)
         slower = np.flatnonzero(after.total_ps > before.total_ps + rounded)
         assert not len(slower), f"{what} slows {where}: strategy {slower[0]}"
         checked += 1
-    assert checked == 1000
+    assert checked == 250
 
 
 def test_more_of_any_rate_slows_a_step_by_a_seventh_at_most_where_the_host_is_late() -> None:
     # The host's lateness is spread over all blocks of a pass by their device time: where one block gets faster the
     # others are given more of it, and those may be the stage that sets the pace.
-    for what, where, _, before, after in perturbed(seed=21, times=300, with_host=True):
+    for what, where, _, before, after in perturbed(seed=21, times=100, with_host=True):
         assert np.all(after.total_ps <= before.total_ps * 1.15), f"{what} slows {where}"
 
 

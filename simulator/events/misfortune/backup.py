@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from scipy import special
@@ -13,6 +14,12 @@ from simulator.events.misfortune.laws import Floats, Law, MisfortuneError
 def _check(waited_for: int, workers: int) -> None:
     if not 1 <= waited_for <= workers:
         raise MisfortuneError(f"backup workers: the {waited_for}-th of {workers}; legal: 1 to {workers}.")
+
+
+@cache
+def _gauss_legendre() -> tuple[Floats, Floats]:
+    nodes, weights = np.polynomial.legendre.leggauss(600)  # 0.1 s, the same every time
+    return nodes, weights
 
 
 def expected_order_statistic(law: Law, waited_for: int, workers: int) -> float:
@@ -27,7 +34,7 @@ def expected_order_statistic(law: Law, waited_for: int, workers: int) -> float:
     low, high = special.betaincinv(a, b, 1e-13), special.betainccinv(a, b, 1e-13)
     tail = special.betaincinv(b, a, 1e-13)  # 1 - high, with its digits
     ends = special.logit(low), -special.logit(tail) if high > 0.5 else special.logit(high)
-    nodes, weights = np.polynomial.legendre.leggauss(600)
+    nodes, weights = _gauss_legendre()
     z = (ends[1] + ends[0]) / 2 + (ends[1] - ends[0]) / 2 * nodes
     p, q = special.expit(z), special.expit(-z)
     log_density = a * np.log(p) + b * np.log(q) - special.betaln(a, b)  # dp = p q dz
