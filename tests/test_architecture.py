@@ -195,6 +195,7 @@ LAYERS = (
         "recompute_search",
         "recomputation",
         "offload_plan",
+        "wafer_training",
     ),
     ("collectives", "parallelism"),
     ("plan_report", "iteration"),
