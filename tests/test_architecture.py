@@ -216,6 +216,7 @@ LAYERS = (
         "deviations_file",
         "convergence_calibration",
         "goal",
+        "published_results",
         "defaults",
         "phase_query",
         "query",
