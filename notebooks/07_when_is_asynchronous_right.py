@@ -239,9 +239,10 @@ for method in ("asynchronous", "local_sgd"):
 # %%
 gain = {mode.name: mode.may_cost for mode in clock}
 print(
-    f"Rarely for its speed. On 64 like workers not waiting, through parameter servers, makes {gain['asynchronous']:.2f} "
-    f"times the images a second at a staleness of {float(mean_staleness(workers)):.0f}, backups {gain['2 backups']:.2f} at none; groups on Cori "
-    f"bought {min(bought.values()) - 1:.0%} to {max(bought.values()) - 1:.0%}. It is right where a few workers are much "
+    f"Rarely for its speed. On 64 like workers not waiting, through parameter servers, makes "
+    f"{gain['asynchronous']:.2f} times the images a second at a staleness of {float(mean_staleness(workers)):.0f}, "
+    f"backups {gain['2 backups']:.2f} at none; groups on Cori bought {min(bought.values()) - 1:.0%} to "
+    f"{max(bought.values()) - 1:.0%}. It is right where a few workers are much "
     f"later than all others and cannot be replaced, and where the network cannot carry an exchange every step (then "
     f"local steps do more)."
 )

@@ -44,7 +44,7 @@ def _every() -> tuple[PublishedResult, ...]:
 
 
 def published(topic: str, case: str = "", quantity: str = "") -> tuple[PublishedResult, ...]:
-    """Statements on a topic whose case begins with, and whose quantity is, what is given; raises where there is none."""
+    """Statements on a topic whose case begins with, and whose quantity is, what is given; raises where none is."""
     topics = sorted({one.topic for one in _every()})
     if topic not in topics:
         raise OutcomeError(

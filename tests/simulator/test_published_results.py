@@ -38,5 +38,5 @@ def test_one_value_is_found_by_its_case_and_its_chips():
 def test_what_is_not_there_is_refused_with_what_is():
     with pytest.raises(OutcomeError, match=r"no topic 'sparsety'; legal: backups.*Did you mean 'sparsity'"):
         published("sparsety")
-    with pytest.raises(OutcomeError, match="nothing on groups of 'gpt' '' ?.*; legal: climate-cnn"):
+    with pytest.raises(OutcomeError, match=r"nothing on groups of 'gpt' '' ?.*; legal: climate-cnn"):
         published("groups", "gpt")
