@@ -141,7 +141,8 @@ halo_share = steps[-1].part_s("tensor") / step_s[-1]
 #
 # Two sums of a whole machine are published, with no step times. Oyama et al. (2019, abstract) had 1.42 PFLOP/s on 512
 # V100 with mini-batches of 128. It does not say which volume. Predicted is the work of a step, forward and backward,
-# over its time; nothing was fitted on this run. In brackets: the interval that holds 80 % of what was held out elsewhere.
+# over its time; nothing was fitted on this run. In brackets: the interval that holds 80 % of what was held out
+# elsewhere.
 
 # %%
 measured_v100 = 1.42e15
@@ -221,9 +222,9 @@ print(f"77 % need {needed_variation:.1%}")
 # %%
 print(
     f"By cutting samples into {chips_a_sample} slabs, one server each: memory falls from "
-    f"{uses[0].total_byte / 2**30:.0f} to {uses[2].total_byte / 2**30:.0f} GiB a chip, the halos cost {halo_share:.1%} of "
-    f"a step, and 128 samples keep {efficiency[-1]:.0%} of linear from 4 to 512 chips. Measured runs were slower than "
-    f"this: {v100_ratio:.2f} times on V100, {knl_ratio:.2f} times on one Xeon Phi."
+    f"{uses[0].total_byte / 2**30:.0f} to {uses[2].total_byte / 2**30:.0f} GiB a chip, the halos cost {halo_share:.1%} "
+    f"of a step, and 128 samples keep {efficiency[-1]:.0%} of linear from 4 to 512 chips. Measured runs were slower "
+    f"than this: {v100_ratio:.2f} times on V100, {knl_ratio:.2f} times on one Xeon Phi."
 )
 results = {
     "chips_a_sample": chips_a_sample,
