@@ -152,9 +152,7 @@ figure = go.Figure()
 for kind, colour in (("measured", "#7b8794"), ("predicted", "#1f4e79")):
     own = [100 * (ratio[kind] - 1) for ratio in ratios.values()]
     figure.add_bar(x=list(ratios), y=own, name=kind, marker_color=colour)
-figure.update_layout(
-    barmode="group", yaxis={"title": "full takes longer than selective [%]", "rangemode": "tozero"}
-)
+figure.update_layout(barmode="group", yaxis={"title": "full takes longer than selective [%]", "rangemode": "tozero"})
 display(figure)
 
 # %% [markdown]
