@@ -243,8 +243,8 @@ results = {
 # - Both chips come out too fast by about the same factor. Three-dimensional convolutions have no measured kernels here
 #   (all 3,870 measured ones are flat), and both programs were the first of their kind. Which of the two it is only
 #   kernel times of 3-D convolutions would tell.
-# - The volume, the precision and the layout of the 512 V100 are our reading of an abstract: fp32, because LBANN trained
-#   in it then.
+# - The volume, the precision and the layout of the 512 V100 are our reading of an abstract: fp32, because LBANN
+#   trained in it then, as we remember.
 # - The spread of nodes is what *would* do it, not what was measured. Waiting for input would too, and the abstract does
 #   not tell them apart. Its clock: sustained, so we take it without evaluation.
 # - Cuts into blocks, gathering the deep layers on fewer chips, and spatially parallel input are not simulated. The

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Which network: fat tree, dragonfly, torus or NVLink domain, at equal money?
 #
-# Talks of 2018 compared machines with all four. They cannot be compared at equal link rates: a torus needs three cables
+# All four carry large machines. They cannot be compared at equal link rates: a torus needs three cables
 # a chip and no switches, a fat tree needs switches and half its cables are optical. So give every network the same sum
 # and see what rate of links it buys. Then run the same two jobs on the same 64 H100: one whose exchange is large
 # (Llama-3.1 8B, tensor parallel in eights) and one whose exchange is small (ResNet-50).
