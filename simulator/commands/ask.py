@@ -1,4 +1,4 @@
-"""`trainyard ask`: cheapest, doubling, bandwidth, elasticities, largest."""
+"""`trainyard ask`: cheapest, doubling, bandwidth, elasticities, largest, fleet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ..errors import InputError
+from .ask_chips import leave_chips_open
+from .ask_fleet import fleet_answer
 from .asking import EXIT_NOTHING_FITS, JSON, OUT, asks
 from .printing import as_json_text, deliver
 from .question import question_of
@@ -24,12 +26,13 @@ _QUESTIONS: Final[Mapping[str, str]] = {
     "bandwidth": "which rate gives an efficiency",
     "elasticities": "percent of a step for one percent of each fact and constant",
     "largest": "the largest language model worth training on these chips in that time",
+    "fleet": "when each of several jobs runs on one fleet, on how many chips, and which is late",
 }
 #: Option -> (questions it goes with, metavar, help).
 _OPTIONS: Final[Mapping[str, tuple[tuple[str, ...], str, str]]] = {
-    "start": (("cheapest",), "DATE", "Of cheapest: the day it starts."),
-    "by": (("cheapest",), "DATE", "Of cheapest: over by the end of that day; with --start."),
-    "within": (("cheapest", "largest"), "TIME", "Of cheapest, largest: in so long, as 30d."),
+    "start": (("cheapest", "fleet"), "DATE", "Of cheapest, fleet: the day it starts, or chips are delivered."),
+    "by": (("cheapest", "fleet"), "DATE", "Of cheapest, fleet: over by the end of that day; with --start."),
+    "within": (("cheapest", "largest", "fleet"), "TIME", "Of cheapest, largest, fleet: in so long, as 30d."),
     "budget": (("cheapest",), "USD", "Of cheapest: at most so much."),
     "chance": (("cheapest",), "X", "Of cheapest: of being in time. Default: 0.9."),
     "gain": (("doubling",), "X", "Of doubling: the least speed-up that counts. Default: 1.1."),
@@ -38,28 +41,46 @@ _OPTIONS: Final[Mapping[str, tuple[tuple[str, ...], str, str]]] = {
     "resource": (("bandwidth",), "NAME", "Of bandwidth: scale-out (default), scale-up, memory-bandwidth."),
     "mode": (("doubling", "bandwidth"), "NAME", "Of doubling, bandwidth: strong or weak."),
     "law": (("largest",), "NAME", "Of largest: besiroglu (default) or hoffmann."),
+    "fleet": (("fleet",), "N", "Of fleet: its chips. Default: all of the system."),
+    "goal": (("fleet",), "NAME", "Of fleet: makespan (default), mean, late (default where a job is due)."),
+    "due": (("fleet",), "JOB=DATE", "Of fleet: when that job is due, as b=2026-11-30 or b=12d. Repeatable."),
+    "weight": (("fleet",), "JOB=X", "Of fleet: how much that job's end matters. Default: 1. Repeatable."),
 }
+_REPEATED: Final = ("due", "weight")
 
 
 def _options(command: Any) -> Any:
     for key, (_, metavar, text) in reversed(list(_OPTIONS.items())):
-        command = click.option(f"--{key}", f"ask_{key}", metavar=metavar, help=text)(command)
+        many = key in _REPEATED
+        command = click.option(f"--{key}", f"ask_{key}", metavar=metavar, help=text, multiple=many)(command)
     return command
 
 
 @click.command()
 @click.argument("what", metavar="QUESTION")
-@asks("top")
+@asks("top", several=True)
 @_options
 @run_terms_options
 @JSON
 @OUT
-def ask(what: str, job: str | None, pins: Sequence[str], as_json: bool, out: str | None, **flags: Any) -> int:
-    """Answer a question about whole runs of a job.
+def ask(what: str, jobs: Sequence[str], pins: Sequence[str], as_json: bool, out: str | None, **flags: Any) -> int:
+    """Answer a question about whole runs of a job, or of several.
 
-    QUESTION is cheapest, doubling, bandwidth, elasticities or largest.
+    \b
+    QUESTION is
+      cheapest      cheapest number of chips in time and within budget; the fastest
+      doubling      when twice the chips stop helping, and what stops it
+      bandwidth     which rate gives an efficiency
+      elasticities  percent of a step for one percent of each fact and constant
+      largest       the largest language model worth training in a time
+      fleet         several job files on one system: when each runs, which is late
+
+    \b
+    Answered elsewhere: two quotes (trainyard compare); how likely by a date, a power
+    cap, delivery, amortisation, carbon (run); a target quality (plan --target); strong
+    or weak scaling (scale); waiting for all or not (modes).
     """
-    given = {key: text for key in _OPTIONS if (text := flags.pop(f"ask_{key}")) is not None}
+    given = {key: text for key in _OPTIONS if (text := flags.pop(f"ask_{key}"))}
     terms = take_terms(flags)
     if what not in _QUESTIONS:
         from hwmodels.datafile import did_you_mean
@@ -74,27 +95,18 @@ def ask(what: str, job: str | None, pins: Sequence[str], as_json: bool, out: str
     values = _values(given, problems)
     if problems:
         raise InputError(*problems)
-    searched = what in ("cheapest", "doubling") and _leave_chips_open(job, flags)
+    if what == "fleet":
+        text, mapping, answered = fleet_answer(jobs, flags, pins, terms, values, out)
+        deliver(as_json_text(mapping) if as_json else text, out)
+        return 0 if answered else EXIT_NOTHING_FITS
+    if len(jobs) > 1:
+        raise InputError(f"ask {what}: is asked of {len(jobs)} jobs; legal: one (several: ask fleet, or compare).")
+    job = jobs[0] if jobs else None
+    searched = what in ("cheapest", "doubling") and leave_chips_open(job, flags)
     query = question_of(job, flags, pins, out).query
     text, mapping, answered = _ANSWERS[what](replace(query, chips=0) if searched else query, terms, values)
     deliver(as_json_text(mapping) if as_json else text, out)
     return 0 if answered else EXIT_NOTHING_FITS
-
-
-def _leave_chips_open(job: str | None, flags: dict[str, Any]) -> bool:
-    """Whether nobody says how many chips; then the question is read with those of one server."""
-    from ..cluster import UnknownSystemError, system
-    from ..query import read_mapping
-
-    asked: Any = read_mapping(job)[0].get("job", {}) if job is not None else {}
-    asked = asked if isinstance(asked, Mapping) else {}
-    if flags.get("chips") is not None or "chips" in asked:
-        return False
-    try:
-        flags["chips"] = str(system(str(flags.get("system") or asked.get("system"))).cluster.chips_per_server)
-    except UnknownSystemError:  # said with everything else that is wrong
-        return False
-    return True
 
 
 def _values(given: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
@@ -104,11 +116,11 @@ def _values(given: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, text in given.items():
         try:
-            if key in ("start", "by", "resource", "mode", "law"):
+            if key in ("start", "by", "resource", "mode", "law", "goal", *_REPEATED):
                 values[key] = text
             elif key == "within":
                 values[key] = duration(text)
-            elif key == "base":
+            elif key in ("base", "fleet"):
                 values[key] = int(number(text))
             else:
                 values[key] = number(text)
@@ -116,7 +128,7 @@ def _values(given: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
                 raise InputError("above 0.")
         except InputError as error:
             problems.append(f"--{key}: is {text[:80]!a}; legal: {_OPTIONS[key][1]}, {error}")
-    if ("by" in given) != ("start" in given):
+    if ("by" in given and "start" not in given) or ("start" in given and not {"by", "due"} & set(given)):
         problems.append("--by and --start: legal together, as --start 2026-11-01 --by 2026-11-30.")
     elif "by" in given and "within" in given:
         problems.append("--within: is given together with --by; legal: one of them.")

@@ -78,10 +78,11 @@ _COMMAND_FLAGS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def asks(*without: str, commands: bool = False) -> Callable[[F], F]:
+def asks(*without: str, commands: bool = False, several: bool = False) -> Callable[[F], F]:
     """The flags of a question, and the file they override. Values are checked together, not by click one by one.
 
-    With ``commands`` the question may be read from another program's command line.
+    With ``commands`` the question may be read from another program's command line; with ``several`` the command gets
+    all the files that are named, as ``jobs``.
     """
 
     def decorate(command: F) -> F:
@@ -99,6 +100,8 @@ def asks(*without: str, commands: bool = False) -> Callable[[F], F]:
         for key, (metavar, text) in reversed(list(shown.items())):
             if key not in without:
                 command = click.option(f"--{key.replace('_', '-')}", key, metavar=metavar, help=text)(command)
+        if several:
+            return click.argument("jobs", nargs=-1, metavar="[JOB.toml]...")(CATALOG(command))
         return click.argument("job", required=False, metavar="[JOB.toml]")(CATALOG(command))
 
     return decorate

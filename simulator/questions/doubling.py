@@ -63,7 +63,7 @@ def doublings(
             run = whole_run(replace(query, chips=chips, global_batch=batch), terms)
         except (InputError, LookupError, ValueError) as error:
             if points:
-                why = f"{chips:,} chips: {str(error).splitlines()[0]}"
+                why = f"{chips:,} chips: {str(error).splitlines()[0].rstrip('.')}"
                 break
             chips, start = 2 * chips, 2 * chips if mode == "weak" else start
             continue

@@ -121,7 +121,10 @@ def _energy(run: WholeRun) -> str:
     used = run.energy
     text = f"{energy(used.energy_j)}, {scaled(used.mean_w, 'W')} in the mean, {scaled(used.joule_per_sample, 'J')}"
     text += f" a sample; all idle {energy(used.idle_j)}, all at their limit {energy(used.peak_j)}"
-    return text if used.carbon_kg is None else f"{text}; {used.carbon_kg / 1e3:,.1f} t CO2e"
+    if used.carbon_kg is None:
+        return text
+    carbon = f"{used.carbon_kg / 1e3:,.1f} t" if used.carbon_kg >= 1e3 else f"{used.carbon_kg:.3g} kg"
+    return f"{text}; {carbon} CO2e"
 
 
 def whole_run_mapping(

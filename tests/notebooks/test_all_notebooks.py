@@ -17,6 +17,15 @@ def test_there_are_notebooks_and_all_are_text():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_has_a_test_file_that_runs_it_and_holds_its_answers(path):
+    test = Path(__file__).parent / f"test_{path.stem}.py"
+    assert test.exists(), f"{path.name} is run by nobody: write {test.name}"
+    text = test.read_text(encoding="utf-8")
+    assert f'results_of("{path.stem}")' in text
+    assert text.count("assert ") >= 3
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_is_stored_without_outputs_and_starts_from_a_question(path):
     notebook = jupytext.read(path)
     assert all(not cell.get("outputs") and not cell.get("execution_count") for cell in notebook.cells)

@@ -24,6 +24,7 @@ from simulator.questions.dates import choose, date_after, seconds_until
 from simulator.questions.doubling import doublings
 from simulator.questions.elasticity import elasticities
 from simulator.questions.fleet import FleetJob, schedule
+from simulator.questions.fleet_runs import plan_fleet
 from simulator.questions.inverse import needed_rate
 from simulator.questions.largest import LAWS, largest_model, loss_of, worth_training
 from simulator.questions.power_cap import power_cap
@@ -347,7 +348,7 @@ def test_jobs_that_scale_well_run_one_after_the_other_where_their_mean_end_count
 
 
 @pytest.mark.parametrize("many", [1, 3, 5, 12])
-@pytest.mark.parametrize("goal", ["makespan", "mean"])
+@pytest.mark.parametrize("goal", ["makespan", "mean", "late"])
 def test_no_schedule_uses_more_chips_than_there_are_or_beats_its_bound(many: int, goal: str) -> None:
     stream = np.random.default_rng(many)
     jobs = [
@@ -359,6 +360,37 @@ def test_no_schedule_uses_more_chips_than_there_are_or_beats_its_bound(many: int
     assert sorted(slot.name for slot in found.slots) == sorted(job.name for job in jobs)
     for slot in found.slots:
         assert sum(s.chips for s in found.slots if s.start_s <= slot.start_s < s.end_s) <= 8
+
+
+def test_a_job_that_is_due_soon_runs_first_and_on_more_chips_though_all_end_later() -> None:
+    time_s = {4: 10.0, 8: 8.0}
+    jobs = [FleetJob(name="a", time_s=time_s), FleetJob(name="b", time_s=time_s, due_s=8.0)]
+    assert schedule(jobs, 8).makespan_s == 10.0
+    found = schedule(jobs, 8, goal="late")
+    assert found.mean_late_s == 0.0
+    assert [(slot.name, slot.chips) for slot in found.slots] == [("b", 8), ("a", 8)]
+
+
+def test_jobs_may_take_unequal_shares_of_a_fleet() -> None:
+    # 6 chips for the long one and 2 for the short one: no common target time gives both.
+    jobs = [
+        FleetJob(name="long", time_s={2: 30.0, 6: 11.0, 8: 10.5}),
+        FleetJob(name="short", time_s={2: 11.0, 4: 6.0, 8: 4.0}),
+    ]
+    found = schedule(jobs, 8)
+    assert (found.makespan_s, found.exact) == (11.0, True)
+
+
+def test_a_fleet_of_runs_keeps_the_times_of_its_runs() -> None:
+    plan = plan_fleet({"a": RESNET, "b": replace(BERT, chips=32)}, chips=32, due_s={"b": 1.0}, goal="late")
+    first, second = plan.schedule.slots
+    assert (first.name, second.start_s) == ("b", first.end_s)
+    assert first.end_s == plan.run(first).time.total_s
+    assert plan.used_share == pytest.approx(1.0)
+    assert plan.in_time(first) == 0.0
+    assert plan.in_time(second) == 1.0
+    with pytest.raises(InputError, match="one system for all"):
+        plan_fleet({"a": RESNET, "b": replace(BERT, system="selene")})
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,52 @@ def test_what_nothing_reaches_ends_with_the_nearest_and_three(call):
     assert "nearest: 8 chips" in told.output
 
 
+def test_a_fleet_tells_when_each_job_runs_and_which_is_late(call, tmp_path, jobs):
+    free = tmp_path / "free.toml"
+    free.write_text(JOB.replace("chips = {chips}\n", ""))
+    told = call("ask", "fleet", *jobs, str(free), "--fleet", "32", "--start", "2026-11-01", "--by", "2026-11-02")
+    assert told.exit_code == 0, told.output
+    assert "None is late" in told.output
+    assert "2026-11-01" in told.output
+    found = json.loads(call("ask", "fleet", *jobs, str(free), "--fleet", "32", "--due", "16=5min", "--json").stdout)
+    slots = {job["name"]: job for job in found["jobs"]}
+    assert slots["16"]["chips"] == 16  # its own file says so
+    assert slots["16"]["late_s"] > 0
+    assert slots["16"]["start_s"] == 0  # what is late already comes first
+    assert slots["16"]["in_time"] < 0.5
+    assert slots["free"]["late_s"] == 0
+    late = call("ask", "fleet", *jobs, "--due", "16=5min")
+    assert late.exit_code == 3
+    assert "Late: 16 by" in late.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--fleet", "8"], "needs 16 chips of 8"),
+        (["--due", "61=2d"], "the nearest is '16'"),
+        (["--due", "16=2026-11-03"], "goes with --start"),
+        (["--due", "16=2025-11-03", "--start", "2026-11-01"], "before the start"),
+        (["--weight", "16=0"], "above 0"),
+        (["--weight", "16"], "as JOB=VALUE"),
+        (["--goal", "fame"], "makespan, mean, late"),
+        (["--fleet", "1e9"], "legal: 1 to"),
+        (["--budget", "5"], "goes with cheapest"),
+        (["--system", "selene", "--set", "tp=3"], "tp"),
+    ],
+)
+def test_what_a_fleet_cannot_do_is_one_clear_line_and_two(call, jobs, words, said):
+    told = call("ask", "fleet", *jobs, *words)
+    assert told.exit_code == 2, told.output
+    assert said.lower() in told.output.lower()
+
+
+def test_a_fleet_is_asked_of_files_of_different_names_and_other_questions_of_one(call, jobs):
+    assert "is there already" in call("ask", "fleet", jobs[0], jobs[0]).output
+    assert "no job is named" in call("ask", "fleet").output
+    assert "is asked of 2 jobs" in call("ask", "cheapest", *jobs).output
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
