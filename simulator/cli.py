@@ -13,6 +13,7 @@ import click
 
 from .commands.ask import ask
 from .commands.asking import CATALOG
+from .commands.bench import bench
 from .commands.calibrate import calibrate
 from .commands.catalog import catalog
 from .commands.modes import modes
@@ -68,6 +69,6 @@ def cli() -> None:
 
 
 for command in (
-    plan, run, compare, ask, simulate, modes, scale, roofline, catalog, validate, probe, calibrate,
+    plan, run, compare, ask, simulate, modes, scale, roofline, catalog, validate, probe, calibrate, bench,
 ):  # fmt: skip
     cli.add_command(command)

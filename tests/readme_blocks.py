@@ -24,6 +24,8 @@ from typing import NamedTuple
 
 from click.testing import CliRunner
 
+from simulator.bench.run import shipped_bench
+from simulator.bench.text import bench_markdown
 from simulator.calibration_data import load_constants
 from simulator.collective_calibration import load_collectives
 from simulator.convergence_calibration import shipped_points
@@ -364,7 +366,13 @@ def ships() -> str:
     return "\n".join(lines + [f"| {n:,} | {what} | {how} | {holds} |" for n, what, how, holds in counts])
 
 
+def bench() -> str:
+    """Real steps of the machine that ships, measured beside predicted."""
+    return bench_markdown(shipped_bench())
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "bench": bench,
     "plan": lambda: console(PLAN, sections("BEST STRATEGY", "STRATEGIES", "WHERE A STEP", "WHAT BINDS", "KNOWN ERROR")),
     "record": record,
     "memory": memory,

@@ -249,6 +249,7 @@ LAYERS = (
     ("probe",),
     # Files and fits of one machine: tables read as observations, fits of whatever files held.
     ("measured_files", "machine_fit"),
+    ("bench",),
     ("report",),
     (
         "cli",

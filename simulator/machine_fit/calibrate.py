@@ -19,7 +19,9 @@ from .facts import SeenChip, seen_chip
 from .files import texts_of
 from .fitting import LawFit
 from .machine import MachineFit, fit_machine
+from .neighbour_laws import NeighbourLaws, fitted_neighbours
 from .observations import Observation, of_record
+from .step_laws import StepLaws, fitted_step_laws
 from .steps import fitted_stacks, stack_constants
 
 #: What of a machine must be alike for two files to speak of the same.
@@ -88,6 +90,30 @@ def calibrate(paths: Sequence[str], *, name: str = "this-machine") -> Calibrated
         told = [t.launch_s for t in traces.values() if t.launch_s is not None]
         machine = replace(machine, host_s=min(told)) if told else machine
     return Calibrated(name=name, kinds=kinds, machine=machine, fabric=fabric, stacks=stacks, traces=traces)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepMachine:
+    """What of one machine a step of training is priced from; the parts are None where the probe lacks their suites."""
+
+    steps: StepLaws | None
+    neighbours: NeighbourLaws | None
+
+    @property
+    def fits(self) -> dict[str, LawFit]:
+        """All fits by name."""
+        exchange = {"step exchange": self.neighbours.exchange} if self.neighbours else {}
+        return {**(self.steps.named if self.steps else {}), **exchange}
+
+
+def fitted_steps(record: ProbeRecord) -> StepMachine:
+    """The laws of a step alone, as `calibrate` fits them. Raises `InputError` where the record determines no chip."""
+    observations = of_record(record)
+    chip = seen_chip(record.machine, observations, name="this-machine").chip
+    steps = fitted_step_laws(observations, chip)
+    return StepMachine(
+        steps=steps, neighbours=fitted_neighbours(observations, chip, steps.levels) if steps else None
+    )  # fmt: skip
 
 
 def _one_machine(paths: Sequence[str]) -> ProbeRecord | None:

@@ -18,7 +18,9 @@ from .fabric import SeenFabric, seen_fabric, why_no_fabric
 from .facts import SeenChip
 from .families import deviations_of, fitted_families
 from .fitting import Law, LawFit, fit_law
+from .neighbour_laws import NeighbourLaws, fitted_neighbours
 from .observations import Observation, suite_of
+from .step_laws import StepLaws, fitted_step_laws
 
 #: Rows below which a law is not fitted at all.
 _FEWEST_ROWS: Final = 3
@@ -52,6 +54,8 @@ class MachineFit:
     constants: Mapping[str, float]
     missing: tuple[str, ...]
     observations: int
+    steps: StepLaws | None = None
+    neighbours: NeighbourLaws | None = None
 
     @property
     def chip(self) -> Chip:
@@ -63,7 +67,9 @@ class MachineFit:
         """All fits by name."""
         fabric = {"collectives": self.fabric.fit} if self.fabric else {}
         kernels = {f"kernel model {name}": fit for name, fit in self.families.items()}
-        return {**kernels, **self.laws, **fabric}
+        calls = self.steps.named if self.steps else {}
+        exchange = {"step exchange": self.neighbours.exchange} if self.neighbours else {}
+        return {**kernels, **self.laws, **fabric, **calls, **exchange}
 
     @property
     def deviations(self) -> dict[str, dict[str, float]]:
@@ -92,7 +98,10 @@ def fit_machine(
         fabric = seen_fabric(observations, f"{name}-link")
     constants = _constants(chip, fits, fabric, vector, name)
     missing += open_lines([*families.values(), *fits.values(), *([fabric.fit] if fabric else [])])
+    steps = fitted_step_laws(observations, chip) if chip.kind == "cpu" else None
+    neighbours = fitted_neighbours(observations, chip, steps.levels) if steps else None
     return MachineFit(
+        steps=steps, neighbours=neighbours,
         name=name, machine=machine, seen=seen, families=families, laws=fits, fabric=fabric, host_s=host_s,
         constants=constants, missing=tuple(missing), observations=len(observations),
     )  # fmt: skip

@@ -20,7 +20,7 @@ class Observation:
 
     ``suite`` and ``shape`` are those of `simulator.probe`; ``row`` is the same as a row of measured kernels where there
     is one. ``flop`` [FLOP] and ``byte`` [B] are the nominal work; ``spread`` the distance of the quartiles over the
-    median, 0 where a file does not say.
+    median, 0 where a file does not say; ``low_s`` the low quartile, 0 likewise [s].
     """
 
     id: str
@@ -32,6 +32,7 @@ class Observation:
     byte: float
     row: Mapping[str, str] = field(default_factory=dict)
     spread: float = 0.0
+    low_s: float = 0.0
     ranks: int = 1
     threads: int = 1
     library: str = ""
@@ -59,8 +60,8 @@ def of_measurement(m: Measurement, library: str) -> Observation:
     return Observation(
         id=m.case.id, suite=m.case.suite, precision=m.case.precision, shape=m.case.shape, seconds=t.median_s,
         flop=m.case.flop, byte=m.case.byte, row=kernel_row(m, "probe", library) or {},
-        spread=(t.high_quartile_s - t.low_quartile_s) / t.median_s, ranks=m.ranks, threads=m.threads,
-        library=m.library,
+        spread=(t.high_quartile_s - t.low_quartile_s) / t.median_s, low_s=t.low_quartile_s, ranks=m.ranks,
+        threads=m.threads, library=m.library,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import platform
 import subprocess
@@ -18,12 +19,32 @@ PRECISIONS: Final = ("fp32", "tf32", "bf16", "fp16")
 _CACHES: Final = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
-def require_torch() -> Any:
+def require_torch(command: str = "probe") -> Any:
     """PyTorch, or one line that says how to get it. Raises `InputError`."""
     try:
         return importlib.import_module("torch")
     except ImportError as error:
-        raise InputError(f"probe: needs PyTorch ({error}); install it with `pip install trainyard[torch]`.") from None
+        raise InputError(
+            f"{command}: needs PyTorch ({error}); install it with `pip install trainyard[torch]`."
+        ) from None
+
+
+#: Parameters of glibc's `mallopt` (malloc.h): what it gives back to the kernel, and what it takes from it apart [B].
+_TRIM, _APART = -1, -3
+_MOST_TRIM, _MOST_APART = 2**31 - 1, 2**25
+
+
+def hold_memory() -> bool:
+    """Let the C library keep freed memory rather than give it back, where it is glibc; whether it does.
+
+    Memory that was given back is mapped anew page by page, which on virtual machines takes longer than to fill it, and
+    how much is given back follows from the order of calls. Tensors of more than 32 MiB are mapped apart all the same.
+    """
+    try:
+        tune = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    return bool(tune(_TRIM, _MOST_TRIM)) and bool(tune(_APART, _MOST_APART))
 
 
 class Device:
@@ -33,6 +54,8 @@ class Device:
         self, torch: Any, kind: str, *, threads: int = 0, now: Callable[[], float] = time.perf_counter
     ) -> None:
         self.torch, self.kind, self.now = torch, kind, now
+        if kind == "cpu":
+            hold_memory()
         if threads:
             torch.set_num_threads(threads)
         self.threads = int(torch.get_num_threads())

@@ -103,9 +103,16 @@ def read_record(path: str | Path) -> ProbeRecord:
     """
     name = str(path)
     try:
-        data = json.loads(read_text(path, name=name, too_large="a probe's file has a few thousand lines"))
+        text = read_text(path, name=name, too_large="a probe's file has a few thousand lines")
     except DataFileError as error:
         raise InputError(*error.problems) from None
+    return record_of(text, name)
+
+
+def record_of(text: str, name: str) -> ProbeRecord:
+    """The record that the text of a probe's file holds. Raises `InputError` as `read_record` does."""
+    try:
+        data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: not JSON ({' '.join(str(error).split())[:120]}).") from None
     if not isinstance(data, dict) or data.get("kind") != KIND:

@@ -12,9 +12,13 @@ from . import (
     embedding,
     gemm,
     launch,
+    layers,
     memory,
+    neighbours,
     optimizer,
     overlap,
+    recurrent,
+    training,
     vector,
 )
 
@@ -22,6 +26,7 @@ from . import (
 SUITES: Final[Mapping[str, Suite]] = {
     module.SUITE.name: module.SUITE
     for module in (
-        gemm, memory, vector, convolution, launch, attention, optimizer, embedding, copies, overlap, collectives,
+        gemm, memory, vector, convolution, launch, attention, optimizer, embedding, layers, training, recurrent, copies,
+        overlap, collectives, neighbours,
     )
 }  # fmt: skip

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from ..case import Call, Case, Draw, Scale, Strata, Suite
 
-#: A bare operator in place; one that makes its result; a linear layer forward; the same forward and backward.
-KINDS: Final = ("in_place", "operator", "layer", "layer_and_gradient")
-#: Operators that a layer, or a layer and its gradients, issues.
-ISSUED: Final = {"in_place": 1, "operator": 1, "layer": 1, "layer_and_gradient": 4}
+#: A bare operator in place; one that makes its result; a linear layer forward; the same forward and backward; modules
+#: of unlike kinds after each other, forward and backward, as a network has them.
+KINDS: Final = ("in_place", "operator", "layer", "layer_and_gradient", "network")
+#: Operators that a layer, a layer and its gradients, or a block of modules and its gradients issues.
+ISSUED: Final = {"in_place": 1, "operator": 1, "layer": 1, "layer_and_gradient": 4, "network": 10}
 _WIDTH: Final = 8
 
 
@@ -52,10 +53,25 @@ def _prepare(torch: Any, device: str, case: Case) -> Call:
         with torch.enable_grad():
             return layer().sum().backward()
 
+    def network() -> object:
+        with torch.enable_grad():
+            y = x
+            for product, norm in blocks:
+                y = y + gelu(norm(product(y)))
+            return torch.autograd.grad(y.sum(), parameters)
+
+    if kind == "network":
+        blocks = [
+            (torch.nn.Linear(_WIDTH, _WIDTH).to(device), torch.nn.LayerNorm(_WIDTH).to(device))
+            for _ in range(max(1, chain // 4))
+        ]
+        gelu = torch.nn.GELU()
+        parameters = [p for pair in blocks for module in pair for p in module.parameters()]
+        return network
     return {"in_place": in_place, "operator": operator, "layer": layer, "layer_and_gradient": both}[kind]
 
 
 SUITE: Final = Suite(
-    name="launch", title="host time to issue work", strata=_strata, case=_case, prepare=_prepare, most=24,
+    name="launch", title="host time to issue work", strata=_strata, case=_case, prepare=_prepare, most=30,
     host_timed=True,
 )  # fmt: skip
