@@ -183,6 +183,9 @@ def shared_cases() -> list[BenchCase]:
         ("convnet", "middle", CONVNETS["middle"], "momentum"), ("convnet", "large", CONVNETS["large"], "momentum"),
         ("decoder", "middle", DECODERS["middle"], "adam"), ("decoder", "large", DECODERS["large"], "momentum"),
         ("lstm", "middle", LSTMS["middle"], "momentum"), ("lstm", "large", LSTMS["large"], "adam"),
+        # Few tokens for many parameters: the exchange is half of the step.
+        ("decoder", "wide", (_dec(512, 8, 6, 64, 8000), 1), "momentum"),
+        ("lstm", "wide", (_lstm(512, 2, 8, 8000), 8), "adam"),
     )  # fmt: skip
     return [
         BenchCase(name=f"{kind} {size} {word} x2", kind=kind, sizes=sizes, batch=batch, optimizer=word, ranks=2)
