@@ -8,6 +8,7 @@ read one tensor more than forward.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from workloads.workload import Workload
 
 from .activation_rows import add_activation_product, fused_activations, is_scan
 from .kernels import conv_algorithms as conv
-from .kernels.optable import BACKWARD, FORWARD, MATRIX, REPLAY, VECTOR, WEIGHTS, Floats, Ints, OpTable
+from .kernels.optable import BACKWARD, FORWARD, MATRIX, REPLAY, UNREAD, VECTOR, WEIGHTS, Floats, Ints, OpTable
 from .priced_rows import ATTENTION_BACKWARD, Rows, Shapes
 from .recurrent_rows import add_recurrent
 from .stack import Stack
@@ -47,12 +48,13 @@ def lower_ops(
     rows = Rows(chip=chip, stack=stack, recipe=recipe, shapes=shapes, frozen=frozen)
     for block, layer in enumerate(workload.layers):
         fused = fused_activations(layer.ops) if stack.fuses_experts else ()
+        unread = _unread_product(layer.ops) if stack.replay_stops_early else -1
         for place, op in enumerate(layer.ops):
             if op.kind == "gemm" and op.batch > 1 and not op.parameters:
                 add_activation_product(rows, block, op)
             elif op.kind == "gemm":
                 beside = (place + 1 in fused, place - 1 in fused)
-                _gemm(rows, block, op, dense=layer.kind in DENSE_LAYERS, fused=beside)
+                _gemm(rows, block, op, dense=layer.kind in DENSE_LAYERS, fused=beside, unread=place == unread)
             elif op.exchanged_elements and op.kind == "vector":
                 _permutation(rows, block, op)
             elif place in fused:
@@ -66,6 +68,17 @@ def lower_ops(
             else:
                 _vector(rows, block, op)
     return rows.table()
+
+
+def _unread_product(ops: Sequence[Op]) -> int:
+    """Place of the product that ends a block and whose result no backward pass reads, -1 where there is none.
+
+    Its backward pass needs its input and its parameters, the sum that follows it needs nothing. Experts' results are
+    read by the gradient of the weights that they are summed with.
+    """
+    reading = (i for i, op in enumerate(ops) if op.kind != "vector" or op.saved_elements >= op.write_elements)
+    last = max(reading, default=-1)
+    return last if last >= 0 and ops[last].kind == "gemm" and ops[last].parameters and not ops[last].experts else -1
 
 
 def accumulation_byte(stack: Stack, recipe: PrecisionRecipe) -> float:
@@ -92,8 +105,13 @@ def _permutation(rows: Rows, block: int, op: Op) -> None:
         rows.add(block=block, phase=phase, kind=VECTOR, rate=1, flop=0.0, byte=byte, launches=float(op.launches))
 
 
-def _gemm(rows: Rows, block: int, op: Op, *, dense: bool, fused: tuple[bool, bool] = (False, False)) -> None:
-    """A product with its gradients; ``fused``: whether the op after it, and the one before it, run inside it."""
+def _gemm(
+    rows: Rows, block: int, op: Op, *, dense: bool, fused: tuple[bool, bool] = (False, False), unread: bool = False
+) -> None:
+    """A product with its gradients; ``fused``: whether the op after it, and the one before it, run inside it.
+
+    ``unread``: replays of the block leave it out.
+    """
     s = rows.shapes
     hybrid = s.hybrid if dense else 1.0
     if op.experts:
@@ -115,7 +133,8 @@ def _gemm(rows: Rows, block: int, op: Op, *, dense: bool, fused: tuple[bool, boo
     apart = bool(op.experts) and rows.stack.expert_launches
     blocked = rows.recipe.scaling == "block"
     issued = batch * (3.0 if blocked else 1.0) if apart else 1.0
-    rows.product(block=block, phase=FORWARD, kind=MATRIX, rate=0, batch=batch, m=m, n=n, k=k, issued=issued)
+    for phase in (FORWARD, UNREAD) if unread else (FORWARD,):
+        rows.product(block=block, phase=phase, kind=MATRIX, rate=0, batch=batch, m=m, n=n, k=k, issued=issued)
     if _runs_forward_only(op):
         return
     if op.input_needs_gradient:

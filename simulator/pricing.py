@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .constants import Constants
 from .kept import once_per_object
 from .kernels.occupancy import in_flight_byte_per_s
-from .kernels.optable import BACKWARD, FORWARD, REPLAY, WEIGHTS, Floats, Ints
+from .kernels.optable import BACKWARD, FORWARD, REPLAY, UNREAD, WEIGHTS, Floats, Ints
 from .kernels.price import Rates, block_seconds
 from .lowering import Context, Lowered
 from .modes.servers import asynchronous_period_s
@@ -277,6 +277,9 @@ def price(
     exchanges = _tensor(lowered, traffic, exchanging, constants, device[FORWARD], device[BACKWARD] + device[WEIGHTS])
     tensor_forward, tensor_backward = exchanges
     forward, activations, replay, weights = _compute(lowered, rates, device, host_s, exchanges)
+    # What a full replay repeats stretches as the forward pass does.
+    share = np.divide(device[UNREAD], device[FORWARD], out=np.zeros_like(forward), where=device[FORWARD] > 0)
+    repeated = forward * (1.0 - share)
     backward = activations + weights
     shape, context = lowered.shape, lowered.context
     recompute = lowered.recompute[:, None]
@@ -284,7 +287,7 @@ def price(
     backward_s = backward_s + np.where(recompute == RECOMPUTE_MODES.index("selective"), replay[shape], 0.0)
     # Recomputation wraps the repeated blocks; embedding and head keep what they saved.
     full = (recompute == RECOMPUTE_MODES.index("full")) & lowered.wrapped[shape]
-    backward_s = backward_s + np.where(full, forward[shape], 0.0)
+    backward_s = backward_s + np.where(full, repeated[shape], 0.0)
     tensor_backward_s = tensor_backward[shape] + np.where(full, tensor_forward[shape], 0.0)
     tensor_forward_s = tensor_forward[shape]
     # Stacks that wait on the host for every tensor-parallel call of a pipeline stage: the host's time shows where the

@@ -17,7 +17,7 @@ from .cluster import Cluster
 from .constants import Constants
 from .kernels.energy import kernel_joules
 from .kernels.kernel_time import KernelTime
-from .kernels.optable import LOSSES, REPLAY, Floats, OpTable
+from .kernels.optable import LOSSES, REPLAY, UNREAD, Floats, OpTable
 from .kernels.price import kernel_seconds
 from .kernels.settings import Setting, Settings
 from .lowering import Context
@@ -108,7 +108,7 @@ def layer_roofline(
     # What a kernel's time mostly is.
     bound = np.where(arithmetic >= traffic, 0, 1)
     bound = np.where(starts > np.maximum(arithmetic, traffic), 2, bound)
-    counted = table.phase != REPLAY
+    counted = (table.phase != REPLAY) & (table.phase != UNREAD)
     lost = dict(zip(LOSSES, table.lost.T / peak, strict=True))
     parts = {
         "at peak": table.flop / peak, "tiles": lost["padding"], "waves": lost["waves"], "depth": lost["depth"],

@@ -66,6 +66,8 @@ class Stack:
     that every tensor-parallel call costs per rank of its group when a pipeline is in use [s]. ``pipeline_stall_s``:
     what every micro-batch waits at full depth in pipelines of ``pipeline_stall_chips`` chips or more, or whose
     data-parallel ranks share nothing [s].
+    ``replay_stops_early``: a block's replay ends with what its backward pass reads, and leaves out the last product
+    (torch.utils.checkpoint without reentry; XLA drops what nothing reads).
     ``interleaves``: pipelines run the interleaved schedule with as many virtual stages as the blocks allow, unless
     told.
     ``replica_drag``: what compute of data-parallel replicas loses for every doubling of them, beside their exchange.
@@ -123,6 +125,7 @@ class Stack:
     pipeline_stall_chips: int = 0
     replica_drag: float = 0.0
     network_cards: int = 0
+    replay_stops_early: bool = False
     interleaves: bool = False
     assumed_micro_batch: int = 0
     assumed_batch_tokens: int = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .kernels.optable import BACKWARD, FORWARD, REPLAY, WEIGHTS
+from .kernels.optable import BACKWARD, FORWARD, REPLAY, UNREAD, WEIGHTS
 from .lowering import Lowered
 from .stack import RECOMPUTE_MODES
 from .traffic import gradient_byte_of
@@ -54,7 +54,9 @@ def step_work(lowered: Lowered) -> StepWork:
         here = (table.shape == shape) & (table.block == place)
         for direction, some in phases.items():
             rows = here & np.isin(table.phase, some)
-            kernels[name, direction] = round(float(table.flop[rows].sum())), round(float(table.byte[rows].sum()))
+            # A full replay repeats all of the forward pass but what nothing reads.
+            sign = np.where(here & (table.phase == UNREAD), -1.0, rows) if FORWARD in some[1:] else rows
+            kernels[name, direction] = round(float(table.flop @ sign)), round(float(table.byte @ sign))
         for direction, way in (("forward", "forward"), ("backward", "backward"), ("backward_input", "backward")):
             calls, byte = (getattr(lowered, f"{way}_{word}")[shape, place] for word in ("calls", "byte"))
             tensor_byte[name, direction] = round(float(calls * byte))

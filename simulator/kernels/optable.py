@@ -34,12 +34,14 @@ SCAN: Final = 6
 LOSSES: Final = ("algorithm", "padding", "waves", "depth", "clock", "library", "steps", "memory")
 
 #: Passes. BACKWARD is that of the gradients of activations, WEIGHTS that of the gradients of parameters; together they
-#: are the backward pass. REPLAY is what selective recomputation repeats (the attention core).
+#: are the backward pass. REPLAY is what selective recomputation repeats (the attention core). UNREAD is what a full
+#: replay that stops early leaves out; it stands under FORWARD too.
 FORWARD: Final = 0
 BACKWARD: Final = 1
 REPLAY: Final = 2
 WEIGHTS: Final = 3
-PASSES: Final = 4
+UNREAD: Final = 4
+PASSES: Final = 5
 
 #: Rate words of products, in the order `rate` indexes.
 RATES: Final = ("matmul", "plain")

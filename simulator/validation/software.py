@@ -23,6 +23,8 @@ from .cells import Unsupported, number
 _LAMBDA_TF: Final = "lambdal/lambda-tensorflow"
 #: Columns of a row -> the stack, where one source ran several programs on workloads of one family.
 PROGRAMS: Final[tuple[tuple[Mapping[str, str], str], ...]] = (
+    ({"source": "lambdal/deeplearning", "model": "^Transformer-XL", "software": r"^PyTorch 1\.4"}, "pytorch-xl-2020"),
+    ({"source": "cybertronai", "model": "^Transformer-XL"}, "pytorch-xl-2020"),
     ({"source": "lambdal/deeplearning", "model": "^Transformer-XL"}, "lambda-pytorch-xl"),
     ({"source": "cnn-benchmarks", "chip": "Xeon"}, "torch7-cpu"),
     ({"source": _LAMBDA_TF, "chip": "Radeon"}, "lambda-tf-rocm"),

@@ -133,8 +133,8 @@ def test_blocks_add_up_their_kernels_pass_by_pass() -> None:
     )  # fmt: skip
     device, host = block_seconds(rows, rates(host_s_per_launch=10.0), np.zeros(1, np.int64), 2)
     assert device.shape == (PASSES, 1, 2)
-    assert device[:, 0].tolist() == [[3.0, 0.0], [0.0, 4.0], [0.0, 8.0], [0.0, 0.0]]
-    assert host[:, 0].tolist() == [[30.0, 0.0], [0.0, 30.0], [0.0, 40.0], [0.0, 0.0]]
+    assert device[:, 0].tolist() == [[3.0, 0.0], [0.0, 4.0], [0.0, 8.0], [0.0, 0.0], [0.0, 0.0]]
+    assert host[:, 0].tolist() == [[30.0, 0.0], [0.0, 30.0], [0.0, 40.0], [0.0, 0.0], [0.0, 0.0]]
 
 
 def test_tables_put_together_keep_their_rows() -> None:

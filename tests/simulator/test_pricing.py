@@ -14,6 +14,7 @@ from simulator.collectives.library_point_to_point import slower
 from simulator.collectives.library_specs import SPECS as LIBRARY_SPECS
 from simulator.constants import SPECS, Constants, key_of
 from simulator.kernels.kernel_constants import KernelConstants
+from simulator.kernels.optable import FORWARD, MATRIX, UNREAD
 from simulator.lowering import Context, Lowered, join, lower
 from simulator.parallelism import Parallelism
 from simulator.priced_rows import storage_word
@@ -96,6 +97,24 @@ def test_full_recomputation_adds_one_forward_pass_of_the_repeated_blocks_and_its
     assert durations.backward_tensor_s[1] == pytest.approx(
         durations.backward_tensor_s[0] + wrapped * durations.forward_tensor_s[0]
     )
+
+
+def test_a_replay_that_stops_early_leaves_out_the_product_that_ends_each_repeated_block() -> None:
+    strategies = strategy(tp=2), strategy(tp=2, recompute="full")
+    whole, early = (priced(*strategies, replay_stops_early=stops) for stops in (False, True))
+    assert np.array_equal(whole.forward_s, early.forward_s)
+    assert np.array_equal(whole.backward_s[0], early.backward_s[0])
+    saved = whole.backward_s[1] - early.backward_s[1]
+    assert saved[0] == saved[2] == 0.0
+    assert 0.0 < saved[1] < whole.forward_s[1, 1] / 3
+
+
+def test_what_an_early_end_leaves_out_is_a_third_of_a_blocks_products() -> None:
+    table = lower(gpt(), context(replay_stops_early=True), [strategy()]).table
+    here = (table.block == 1) & (table.kind == MATRIX) & (table.rate == 0)
+    left, forward = (float(np.sum(table.flop[here & (table.phase == phase)])) for phase in (UNREAD, FORWARD))
+    assert left == pytest.approx(forward / 3)
+    assert not np.any(table.block[table.phase == UNREAD] != 1)
 
 
 def test_fewer_parameter_servers_than_hosts_serve_several_hosts_each() -> None:
