@@ -23,7 +23,8 @@ def baseline_step_s(
 ) -> Floats:
     """Step times at one utilisation per (kind of run, chip family, precision), each job's fitted without its own fold.
 
-    ``ideal_s`` are the step times that a utilisation of 1 stands for, those at peak rate unless given. The utilisation is the median over training runs; a cell without training runs falls back to its kind of run.
+    ``ideal_s`` are the step times that a utilisation of 1 stands for, those at peak rate unless given. The utilisation
+    is the median over training runs; a cell without training runs falls back to its kind of run.
     """
     ideal = np.array([utilisation_s(job) for job in jobs]) if ideal_s is None else ideal_s
     ratio = np.log(measured_s / ideal)

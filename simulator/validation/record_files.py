@@ -122,7 +122,8 @@ def recorded_groups() -> tuple[tuple[str, GroupError], ...]:
             GroupError(
                 name=line["name"], runs=int(line["runs"]), groups=int(line["groups"]), macro=float(line["macro"]),
                 mean=float(line["mean"]), median=float(line["median"]), p90=float(line["p90"]),
-                bias=float(line["bias"]), baseline_macro=_maybe(line["baseline_macro"]), held=_maybe(line["held"]), width=_maybe(line["width"]),
+                bias=float(line["bias"]), baseline_macro=_maybe(line["baseline_macro"]),
+                held=_maybe(line["held"]), width=_maybe(line["width"]),
             ),
         )
         for line in shipped_table("calibrations", GROUPS_FILE)

@@ -47,8 +47,8 @@ class Sweep:
 
 def sweeps_of(table: Table, question_columns: Sequence[str] = QUESTION) -> tuple[Sweep, ...]:
     """The sweeps among a table's primary runs: `LEAST_LAYOUTS` or more of one source, model, machine, batch, sequence
-    length, precision and software release (``question_columns``). A layout that was measured more than once counts once, with the geometric
-    mean of its times."""
+    length, precision and software release (``question_columns``). A layout that was measured more than once counts
+    once, with the geometric mean of its times."""
     questions: dict[object, dict[object, list[int]]] = {}
     for index in table.primary:
         row, job = table.rows[index], table.jobs[index]

@@ -11,7 +11,7 @@ from ...constants import SPECS, Constants, name_of
 from ..conventions import CONVENTIONS_OF_SOURCES, convention_of
 from ..group_errors import GroupError
 from ..runs import HOLDS, Table, ValidationResult
-from .claims import REFUSAL, refused_runs, stated
+from .claims import PROGRAMS, REFUSAL, refused_runs, stated
 from .parts import scores
 from .runs_scored import runs_scored
 from .scaling import scaling_scores
@@ -32,13 +32,17 @@ def scoreboard(
     runs = runs_scored(result)
     groups = group_errors_of(runs)
     hold = result.crossed.hold if result.crossed else HOLDS[0]
+    curves, programs = scaling_scores(runs, PROGRAMS)
     scopes = Counter(SPECS[name_of(key)].scope for key in constants.values)
-    return _plain({
+    board: dict[str, Any] = _plain({
         "hold": hold,
-        "fitted": {"constants": len(constants.values), "runs": len(runs.index), "by_scope": dict(sorted(scopes.items()))},
+        "fitted": {
+            "constants": len(constants.values), "runs": len(runs.index), "by_scope": dict(sorted(scopes.items())),
+        },
         "coverage": coverage_of(result),
         "parts": {name: [asdict(s) for s in found] for name, found in scores(runs, constants).items()},
-        "scaling": [asdict(s) for s in scaling_scores(runs)],
+        "scaling": [asdict(s) for s in curves],
+        "programs": [asdict(s) for s in programs],
         "trainings": [{**asdict(g), "skill": g.skill} for g in trainings],
         "figures": [{**asdict(s), "is_reached": s.is_reached} for s in stated(runs, hold)],
         "worst_runs": [asdict(w) for w in worst_runs(runs)],
@@ -47,6 +51,7 @@ def scoreboard(
         "worse_than_utilisation": [asdict(w) for w in worse_than_utilisation(groups)],
         "conventions": conventions_used(result.table),
     })  # fmt: skip
+    return board
 
 
 def coverage_of(result: ValidationResult) -> dict[str, Any]:
@@ -99,5 +104,3 @@ def _plain(value: Any) -> Any:
 def parts_named(board: Mapping[str, Any], dimension: str) -> dict[str, Mapping[str, Any]]:
     """Scores of a dimension by word."""
     return {part["name"]: part for part in board["parts"][dimension]}
-
-

@@ -89,9 +89,9 @@ WANTED_TRAINING: Final = 0.15
 WANTED_EFFICIENCY: Final = 0.05
 PROGRAMS: Final[Mapping[str, str]] = {
     "MXNet": r"[Mm][Xx][Nn]et", "Horovod": r"[Hh]orovod", "DDL": r"ddl-benchmarks",
-    "TensorFlow": r"tensorflow|TensorFlow",
+    "TensorFlow": r"tensorflow/(docs|models|benchmarks)|distributed-tensorflow|TensorFlow 0",
 }  # fmt: skip
-#: Wanted of 80 % intervals: the share inside in all, in every part of 30 runs or more, and high / low of language models.
+#: Wanted of 80 % intervals: the share inside in all, in parts of 30 runs or more, and high / low of language models.
 WANTED_HELD: Final = (0.75, 0.85)
 WANTED_HELD_PART: Final = (0.65, 0.95)
 WANTED_WIDTH: Final = 1.4

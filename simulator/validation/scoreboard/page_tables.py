@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -13,9 +12,13 @@ Plain = Mapping[str, Any]
 Explained = Mapping[tuple[str, str, str], tuple[str, str]]
 
 
+#: Columns of words, which stand to the left wherever they are.
+_WORDS: Final = ("why", "MFU", "how that is known")
+
+
 def table(head: Sequence[str], lines: Sequence[Sequence[object]], *, left: int = 1) -> str:
-    """A table in Markdown, its first ``left`` columns to the left and the others to the right."""
-    rule = ["---"] * left + ["---:"] * (len(head) - left)
+    """A table in Markdown, its first ``left`` columns and those of words to the left, the others to the right."""
+    rule = ["---" if i < left or name in _WORDS else "---:" for i, name in enumerate(head)]
     rows = [head, rule, *([_cell(value) for value in line] for line in lines)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -39,11 +42,7 @@ def _signed(value: float) -> str:
     return f"{100.0 * value:+.1f}%"
 
 
-def _named(part: Plain, names: Mapping[str, str]) -> str:
-    return "**all runs**" if part["name"] == "all" else names.get(part["name"], part["name"])
-
-
-def errors_table(parts: Sequence[Plain], names: Mapping[str, str]) -> str:
+def errors_table(parts: Sequence[Plain]) -> str:
     """Errors beside those of the yardsticks."""
     head = [
         "runs", "number", "groups", "constants", "error", "mean", "median", "p90", "bias", "utilisation", "roofline",
@@ -51,7 +50,7 @@ def errors_table(parts: Sequence[Plain], names: Mapping[str, str]) -> str:
     ]  # fmt: skip
     lines = [
         [
-            _named(p, names), p["runs"], p["groups"], p["constants"],
+            p["name"], p["runs"], p["groups"], p["constants"],
             *(percent(p[key]) for key in ("macro", "mean", "median", "p90")), _signed(p["bias"]),
             percent(p["utilisation"]), percent(p["roofline"]), amount(p["skill"]),
         ]
@@ -60,14 +59,14 @@ def errors_table(parts: Sequence[Plain], names: Mapping[str, str]) -> str:
     return table(head, lines)
 
 
-def intervals_table(parts: Sequence[Plain], names: Mapping[str, str]) -> str:
+def intervals_table(parts: Sequence[Plain]) -> str:
     """Coverage, width and interval score beside those of constant utilisation."""
     head = [
         "runs", "number", "inside", "high / low", "score", "inside, conformal utilisation", "high / low", "score",
     ]  # fmt: skip
     lines = [
         [
-            _named(p, names), p["runs"], percent(p["held"]), amount(p["width"]), amount(p["score"]),
+            p["name"], p["runs"], percent(p["held"]), amount(p["width"]), amount(p["score"]),
             percent(p["conformal_held"]), amount(p["conformal_width"]), amount(p["conformal_score"]),
         ]
         for p in parts
@@ -75,12 +74,12 @@ def intervals_table(parts: Sequence[Plain], names: Mapping[str, str]) -> str:
     return table(head, lines)
 
 
-def orders_table(parts: Sequence[Plain], names: Mapping[str, str]) -> str:
+def orders_table(parts: Sequence[Plain]) -> str:
     """Order and regret within sweeps."""
     head = ["sweeps of", "number", "rank", "by utilisation", "regret", "p90", "by utilisation"]
     lines = [
         [
-            _named(p, names), p["sweeps"], amount(p["rank"]), amount(p["utilisation_rank"]), percent(p["regret"]),
+            p["name"], p["sweeps"], amount(p["rank"]), amount(p["utilisation_rank"]), percent(p["regret"]),
             percent(p["regret_p90"]), percent(p["utilisation_regret"]),
         ]
         for p in parts
@@ -90,25 +89,15 @@ def orders_table(parts: Sequence[Plain], names: Mapping[str, str]) -> str:
 
 def scaling_table(scores: Sequence[Plain]) -> str:
     """Scaling efficiency in points beside linear scaling's."""
-    head = ["curves of", "curves", "points", "error", "median", "linear scaling", "skill"]
+    head = ["curves of", "curves", "left out", "points", "error", "median", "linear scaling", "skill"]
     lines = [
         [
-            "**all**" if s["name"] == "all" else s["name"], s["curves"], s["points"],
+            "**all**" if s["name"] == "all" else s["name"], s["curves"], s["stalled"], s["points"],
             *(f"{100.0 * s[key]:.1f}" for key in ("error", "median", "linear")), amount(s["skill"]),
         ]
         for s in scores
     ]  # fmt: skip
     return table(head, lines)
-
-
-def named_program(scores: Sequence[Plain], pattern: str) -> tuple[float, float, int, int] | None:
-    """Mean error over the curves of the sources that a pattern names, the largest median of them, points, curves."""
-    found = [s for s in scores if s["name"] != "all" and re.search(pattern, s["name"])]
-    curves = sum(s["curves"] for s in found)
-    if not curves:
-        return None
-    error = math.fsum(s["curves"] * s["error"] for s in found) / curves
-    return error, max(s["median"] for s in found), sum(s["points"] for s in found), curves
 
 
 def trainings_table(trainings: Sequence[Plain]) -> str:
@@ -138,7 +127,8 @@ def worst_table(worst: Sequence[Plain], explained: Explained) -> str:
     head = ["source", "model", "chip", "chips", "row or runs", "error", "ratio", "why"]
     rows = [
         [
-            w["source"], w["model"], w["chip"], w["chips"], f"row {w['row']}" if w["row"] else f"{w['runs']} runs",
+            w["source"], w["model"], w["chip"], w["chips"],
+            f"row {w['row']}" if w["row"] else f"{w['runs']} run{'s' * (w['runs'] > 1)}",
             percent(w["size"]), amount(math.exp(w["error"])), _explained(w, explained),
         ]
         for w in worst

@@ -11,7 +11,7 @@ import numpy as np
 from ...calibration.slopes import moves_of, owners_of
 from ...constants import Constants
 from ...kernels.optable import Floats, Ints
-from ..sweeps import QUESTION, Sweep, order_of, per_layout, sweeps_of
+from ..sweeps import QUESTION, Order, Sweep, order_of, per_layout, sweeps_of
 from .dimensions import DIMENSIONS, ORDERED
 from .runs_scored import RunsScored
 from .yardsticks import interval_score
@@ -28,8 +28,8 @@ class Score:
 
     Errors are |ln(predicted / measured)| of step times: ``macro`` the mean over the means of (source, model, chip)
     groups, ``mean``, ``median`` and ``p90`` over runs, ``bias`` the mean with its sign (above 0: predicted too slow).
-    ``utilisation`` and ``roofline`` are the macro errors of the two yardsticks, ``skill`` is 1 less the macro error over
-    the smaller of theirs. ``sweeps`` of four settings or more have a mean ``rank`` correlation of the times of a sample
+    ``utilisation`` and ``roofline`` are the macro errors of the two yardsticks, ``skill`` is 1 - error / the smaller
+    of theirs. ``sweeps`` of four settings or more have a mean ``rank`` correlation of the times of a sample
     and a ``regret`` of the setting that we would choose, beside constant utilisation's. ``held`` is the share of runs
     inside their 80 % interval, ``width`` the median of high / low, ``score`` the mean interval score beside that of
     constant utilisation's conformal interval. ``constants`` is how many fitted constants touch any of the runs.
@@ -147,7 +147,8 @@ def _orders(runs: RunsScored) -> _Orders:
     """Sweeps of one source, model, chip, number of chips and software whose layout or batch differs."""
     position = {index: p for p, index in enumerate(runs.index)}
     sweeps: tuple[Sweep, ...] = sweeps_of(runs.table, _SWEEP_QUESTION)
-    ours, theirs = [], []
+    ours: list[Order] = []
+    theirs: list[Order] = []
     for sweep in sweeps:
         batch = np.array([runs.table.jobs[rows[0]].parallelism.global_batch for rows in sweep.rows])
         for seconds, into in ((runs.step_s, ours), (runs.utilisation_s, theirs)):
@@ -158,5 +159,3 @@ def _orders(runs: RunsScored) -> _Orders:
         rank=np.array([o.rank for o in ours]), regret=np.array([o.regret for o in ours]),
         utilisation_rank=np.array([o.rank for o in theirs]), utilisation_regret=np.array([o.regret for o in theirs]),
     )  # fmt: skip
-
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +20,8 @@ _CURVE: Final = (
 )  # fmt: skip
 
 
+#: A measured efficiency above this says that the smallest number of chips was slowed by something else.
+MOST_EFFICIENCY: Final = 1.5
 #: Measured and predicted efficiency beyond the smallest number of chips.
 _Curve = tuple[Floats, Floats]
 
@@ -28,21 +32,23 @@ class ScalingScore:
 
     ``error`` is the mean over curves of the mean |predicted - measured| efficiency, ``median`` over points, ``linear``
     what linear scaling (efficiency 1) misses; as shares, so that 0.05 is five points. ``skill`` is 1 - error / linear.
-    ``ratio_error`` is the mean over curves of |ln(predicted / measured)| efficiency.
+    ``stalled`` curves are left out: see `scaling_scores`.
     """
 
     name: str
     curves: int
+    stalled: int
     points: int
     error: float
     median: float
     linear: float
     skill: float
-    ratio_error: float
 
 
-def scaling_scores(runs: RunsScored) -> tuple[ScalingScore, ...]:
-    r"""Scores of all curves together, then by source, most points first; empty without a curve.
+def scaling_scores(
+    runs: RunsScored, programs: Mapping[str, str]
+) -> tuple[tuple[ScalingScore, ...], tuple[ScalingScore, ...]]:
+    r"""Scores of all curves together and by source, most points first; and of programs, by a pattern of their sources.
 
     A curve holds the runs of one source, model, machine, software and batch of a chip, cut alike but for the number of
     replicas, on at least two numbers of chips. Of both, measured and predicted,
@@ -50,6 +56,8 @@ def scaling_scores(runs: RunsScored) -> tuple[ScalingScore, ...]:
     .. math:: efficiency(N) = \frac{rate(N) / N}{rate(N_0) / N_0}
 
     with N_0 the smallest number of chips of the curve. Repeated runs count with the geometric mean of their times.
+    Curves of more than `MOST_EFFICIENCY` somewhere are left out and counted under "stalled": their first point is no
+    base for the others.
     """
     curves: dict[object, dict[int, list[int]]] = {}
     for position, (index, job) in enumerate(zip(runs.index, runs.jobs, strict=True)):
@@ -69,22 +77,26 @@ def scaling_scores(runs: RunsScored) -> tuple[ScalingScore, ...]:
             efficiency.append(np.exp(log_s[0] - log_s[1:]))
         source = runs.jobs[members[chips[0]][0]].group[0]
         found.setdefault(source, []).append((efficiency[0], efficiency[1]))
+    if not found:
+        return (), ()
     by_source = [_score(source, parts) for source, parts in found.items()]
-    every = [part for parts in found.values() for part in parts]
-    return (_score("all", every), *sorted(by_source, key=lambda s: (-s.points, s.name))) if every else ()
+    every = _score("all", [part for parts in found.values() for part in parts])
+    named = []
+    for name, pattern in programs.items():
+        parts = [part for source, found_here in found.items() if re.search(pattern, source) for part in found_here]
+        named += [_score(name, parts)] if parts else []
+    return (every, *sorted(by_source, key=lambda s: (-s.points, s.name))), tuple(named)
 
 
-def _score(name: str, curves: list[_Curve]) -> ScalingScore:
-    def mean(values: list[Floats]) -> float:
-        return float(np.mean([np.mean(v) for v in values]))
+def _score(name: str, curves: Sequence[_Curve]) -> ScalingScore:
+    def mean(values: Sequence[Floats]) -> float:
+        return float(np.mean([np.mean(v) for v in values])) if values else 0.0
 
-    missed = [np.abs(predicted - measured) for measured, predicted in curves]
-    error, linear = mean(missed), mean([np.abs(1.0 - measured) for measured, _ in curves])
+    kept = [curve for curve in curves if np.max(curve[0]) <= MOST_EFFICIENCY]
+    missed = [np.abs(predicted - measured) for measured, predicted in kept]
+    error, linear = mean(missed), mean([np.abs(1.0 - measured) for measured, _ in kept])
     return ScalingScore(
-        name=name, curves=len(curves), points=sum(len(m) for m in missed), error=error,
-        median=float(np.median(np.concatenate(missed))), linear=linear,
+        name=name, curves=len(kept), stalled=len(curves) - len(kept), points=sum(len(m) for m in missed), error=error,
+        median=float(np.median(np.concatenate(missed))) if missed else 0.0, linear=linear,
         skill=1.0 - error / linear if linear > 0.0 else 0.0,
-        ratio_error=mean([np.abs(np.log(predicted / measured)) for measured, predicted in curves]),
     )  # fmt: skip
-
-

@@ -25,7 +25,9 @@ from .board import scoreboard
 
 FILE: Final = "scoreboard.json"
 #: What of the record with sources held out is kept.
-_OF_SOURCES: Final = ("hold", "fitted", "parts", "scaling", "trainings", "figures", "groups")
+_OF_SOURCES: Final = ("hold", "fitted", "programs", "trainings", "figures", "groups")
+#: Dimensions whose parts are shown of it.
+PARTS_OF_SOURCES: Final = ("all", "kind of run", "era", "chip family", "strategy", "chips")
 
 
 def stored_scoreboard() -> dict[str, Any]:
@@ -91,5 +93,6 @@ def store(folder: Path, constants: Constants, *results: ValidationResult) -> Non
         if found["hold"] == HOLDS[0]:
             board[HOLDS[0]] = found
         else:
-            board[found["hold"]] = {key: found[key] for key in _OF_SOURCES}
+            kept = {key: found[key] for key in _OF_SOURCES}
+            board[found["hold"]] = {**kept, "parts": {name: found["parts"][name] for name in PARTS_OF_SOURCES}}
     write_atomically(path, json.dumps(board, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

@@ -38,7 +38,7 @@ def worst_runs(runs: RunsScored) -> tuple[Worst, ...]:
     """The furthest off run of each group, the `SHOWN` worst of them."""
     order = np.argsort(-np.abs(runs.error), kind="stable")
     seen: set[Group] = set()
-    found = []
+    found: list[Worst] = []
     for p in order.tolist():
         group = runs.jobs[p].group
         if group not in seen and len(found) < SHOWN:

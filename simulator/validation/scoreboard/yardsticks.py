@@ -76,5 +76,3 @@ def interval_score(low: Floats, high: Floats, *, share: float = 0.8) -> Floats:
     """
     alpha = 1.0 - share
     return np.asarray((high - low) + 2.0 / alpha * (np.maximum(low, 0.0) + np.maximum(-high, 0.0)))
-
-
