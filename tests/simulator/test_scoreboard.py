@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simulator
+from simulator import validation
 from simulator.calibration_data import load_constants
 from simulator.validation.baseline import baseline_step_s, utilisation_s
 from simulator.validation.conventions import CONVENTIONS_OF_SOURCES
@@ -334,6 +335,19 @@ def test_the_stored_board_keeps_the_other_way_of_holding_out_and_makes_a_page(re
         lines = [line for line in block.split("\n") if line.startswith("|")]
         assert len({line.replace("\\|", "").count("|") for line in lines}) <= 1, lines[0]
     assert "have not been made yet" in page({**board, "sources": None}, {})
+
+
+def test_a_held_out_validation_carries_the_scoreboard_in_json_and_its_new_columns_in_text(result, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(validation, "predict_runs", lambda path, **options: asked.update(options) or result)
+    summary = validation.validate_runs(SHIPPED, held_out=True, hold="sources")
+    assert (asked["held_out"], asked["hold"]) == (True, "sources")
+    plain = summary.as_json()
+    assert plain["scoreboard"] == scoreboard(result, load_constants())
+    assert {"p90", "bias", "skill"} <= plain["by_era"][0].keys()
+    head = next(line for line in summary.text().split("\n") if line.startswith("group"))
+    assert head.split()[5:10] == ["median", "p90", "bias", "baseline", "skill"]
+    json.dumps(plain)
 
 
 def test_the_board_counts_every_row_once(result):
