@@ -166,7 +166,12 @@ def _either(names: list[str]) -> str:
 
 
 def _files(kind: str) -> Mapping[str, str]:
-    return data_files(kind, str(DATA / kind))
+    return data_files(kind, _folder(kind))
+
+
+@cache
+def _folder(kind: str) -> str:
+    return str(DATA / kind)
 
 
 def _ids(kind: str) -> tuple[str, ...]:

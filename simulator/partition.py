@@ -388,15 +388,19 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
         forward = backward = exchanges = 0
         width_forward = width_backward = exchanged = 0.0
         for op in layer.ops:
-            cut = shapes.hybrid if op.kind == "gemm" and layer.kind in DENSE_LAYERS else np.ones(count)
-            held = op.parameters / held_by(op, shapes) / cut
-            hybrid_byte[:, block] += np.where(
-                cut > 1, recipe.storage_byte * shapes.micro_batch * cut * op.m * op.k, 0.0
-            )
-            offloaded_byte[:, block] += 2.0 * op.saved_elements * shapes.micro_batch * kept_share(op, shapes)
-            # A spread table's gradient is the rows that were looked up, which its owner has.
-            parameters[:, block] += held if op.split != "table" else 0.0
-            spread_parameters[:, block] += held if op.experts else np.where(cut > 1, held, 0.0)
+            # What is 0 is not added: most ops have no parameters, and no op but a dense product is cut in two ways.
+            dense = op.kind == "gemm" and layer.kind in DENSE_LAYERS
+            if dense:
+                cut_byte = recipe.storage_byte * shapes.micro_batch * shapes.hybrid * op.m * op.k
+                hybrid_byte[:, block] += np.where(shapes.hybrid > 1, cut_byte, 0.0)
+            if op.saved_elements:
+                offloaded_byte[:, block] += 2.0 * op.saved_elements * shapes.micro_batch * kept_share(op, shapes)
+            if op.parameters:
+                held = op.parameters / held_by(op, shapes) / (shapes.hybrid if dense else 1.0)
+                # A spread table's gradient is the rows that were looked up, which its owner has.
+                parameters[:, block] += held if op.split != "table" else 0.0
+                if op.experts or dense:
+                    spread_parameters[:, block] += held if op.experts else np.where(shapes.hybrid > 1, held, 0.0)
             if op.kind == "conv" and (edge := halo_elements(op)):
                 halo_calls[:, block] += (shapes.cp > 1).astype(np.int64)
                 halo_byte[:, block] += recipe.storage_byte * shapes.micro_batch * edge

@@ -224,7 +224,12 @@ def _read(file: TomlFile) -> Stack:
 
 
 def _all() -> Mapping[str, Stack]:
-    return _read_stacks(tuple(data_files("stacks", str(files("simulator") / "data" / "stacks")).values()))
+    return _read_stacks(tuple(data_files("stacks", _folder()).values()))
+
+
+@cache
+def _folder() -> str:
+    return str(files("simulator") / "data" / "stacks")
 
 
 @cache
@@ -240,9 +245,10 @@ def stack_ids() -> tuple[str, ...]:
 
 def stack(name: str) -> Stack:
     """One stack by its id; raises `StackError` naming the nearest."""
-    if name not in _all():
-        raise StackError(unknown_name("stack", name, _all()))
-    return _all()[name]
+    found = _all()
+    if name not in found:
+        raise StackError(unknown_name("stack", name, found))
+    return found[name]
 
 
 @cache

@@ -1,10 +1,11 @@
-"""The generated blocks of README.md: every figure there comes from a command or from the stored record.
+"""The generated blocks of README.md and the whole of SCOREBOARD.md: every figure comes from a command or the record.
 
-    python tests/readme_blocks.py             write the blocks anew, from what ships
-    python tests/readme_blocks.py RUNS.csv    first fit the calibration and its held-out record anew from the whole
-                                              corpus (minutes; `python -m simulator.calibration`), then write the blocks
-                                              (kernels: `python -m simulator.calibration.kernels KERNELS.csv` before)
-    python tests/readme_blocks.py --check     write nothing; exit 1 where README.md is behind
+    python tests/readme_blocks.py             write them anew, from what ships
+    python tests/readme_blocks.py RUNS.csv    first fit the calibration, its held-out record and the scoreboard anew
+                                              from the whole corpus (minutes; `python -m simulator.calibration`), then
+                                              write (`python -m simulator.calibration.kernels KERNELS.csv` before)
+    python tests/readme_blocks.py RUNS.csv --sources   with whole sources held out besides (as long again)
+    python tests/readme_blocks.py --check     write nothing; exit 1 where README.md or SCOREBOARD.md is behind
 
 A block stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->``; `BLOCKS` says how each is made.
 """
@@ -33,9 +34,13 @@ from simulator.kernel_calibration import load_kernels
 from simulator.validation.collective_selection import shipped_collectives
 from simulator.validation.kernel_selection import shipped_kernels
 from simulator.validation.record_files import HeldOut, recorded_coverage, recorded_groups, recorded_runs
+from simulator.validation.scoreboard.page import page
+from simulator.validation.scoreboard.stored import stored_scoreboard
+from simulator.validation.scoreboard.worst import explanations
 from simulator.validation.training_constants import load_training
 
 README = Path(__file__).parents[1] / "README.md"
+SCOREBOARD = README.with_name("SCOREBOARD.md")
 #: Stands for lines of a command's output that README leaves out.
 LEFT_OUT = "[...]"
 
@@ -411,24 +416,30 @@ def refreshed(text: str) -> str:
     return text
 
 
+def scoreboard_page() -> str:
+    """The whole of SCOREBOARD.md."""
+    return page(stored_scoreboard(), explanations())
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Write or check the blocks; see the head of this file."""
-    check = "--check" in arguments
-    for corpus in (a for a in arguments if a != "--check"):
-        subprocess.run([sys.executable, "-m", "simulator.calibration", corpus], check=True, stdout=sys.stderr)
-    before = README.read_text(encoding="utf-8")
-    after = refreshed(before)
-    if check:
-        sys.stdout.writelines(
-            difflib.unified_diff(before.splitlines(True), after.splitlines(True), "README.md", "README.md, made anew")
-        )
-        return int(before != after)
-    if before != after:
-        README.write_text(after, encoding="utf-8", newline="")
-    print(
-        f"README.md: {'written' if before != after else 'as it was'}, {len(block_names(after))} blocks", file=sys.stderr
-    )
-    return 0
+    """Write or check README.md and SCOREBOARD.md; see the head of this file."""
+    check, sources = "--check" in arguments, [a for a in arguments if a == "--sources"]
+    for corpus in (a for a in arguments if not a.startswith("--")):
+        command = [sys.executable, "-m", "simulator.calibration", corpus, *sources]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    behind = False
+    for path, made in ((README, refreshed), (SCOREBOARD, lambda _: scoreboard_page())):
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        after = made(before)
+        behind |= before != after
+        if check:
+            names = (path.name, f"{path.name}, made anew")
+            sys.stdout.writelines(difflib.unified_diff(before.splitlines(True), after.splitlines(True), *names))
+        elif before != after:
+            path.write_text(after, encoding="utf-8", newline="")
+        state = "as it was" if before == after else "behind" if check else "written"
+        print(f"{path.name}: {state}", file=sys.stderr)
+    return int(check and behind)
 
 
 if __name__ == "__main__":

@@ -259,6 +259,7 @@ LAYERS = (
         "calibration.collectives",
         "calibration.convergence",
         "calibration.held_out_fit",
+        "calibration.scoreboard",
         "calibration.trainings",
     ),
 )

@@ -12,6 +12,7 @@ import pytest
 
 from simulator.calibration_data import load_record
 from simulator.validation.record_files import recorded_groups, recorded_runs, shipped_rows
+from simulator.validation.scoreboard.stored import stored_scoreboard
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -85,6 +86,11 @@ def test_a_table_says_what_the_stored_record_and_the_catalogue_say(name):
     assert found[2] == blocks.BLOCKS[name]() + "\n", REFRESH
 
 
+def test_the_scoreboard_says_what_is_stored():
+    # SCOREBOARD.md is made from data that ships; typed figures, or data made anew without the page, show here.
+    assert blocks.SCOREBOARD.read_text(encoding="utf-8") == blocks.scoreboard_page(), REFRESH
+
+
 def test_every_block_has_a_maker_and_every_maker_a_block():
     assert sorted(blocks.block_names(TEXT)) == sorted(blocks.BLOCKS)
 
@@ -118,6 +124,19 @@ def test_the_stored_record_is_that_of_the_shipped_calibration():
         assert (kinds[name].runs, kinds[name].groups) == (family.runs, family.groups), REFRESH
         assert kinds[name].macro == pytest.approx(family.macro, abs=2e-4), REFRESH
         assert kinds[name].baseline_macro == pytest.approx(family.baseline_macro, abs=2e-4), REFRESH
+
+
+def test_the_stored_scoreboard_is_of_the_same_fit_as_the_record():
+    # Two ways of computing a thing: the record by kind of run, and the scoreboard's parts.
+    board = stored_scoreboard()["groups"]
+    recorded = {group.name: group for kind, group in recorded_groups() if kind in ("all", "kind")}
+    parts = {p["name"]: p for p in (*board["parts"]["all"], *board["parts"]["kind of run"])}
+    assert parts.keys() == recorded.keys()
+    for name, group in recorded.items():
+        assert (parts[name]["runs"], parts[name]["groups"]) == (group.runs, group.groups), REFRESH
+        for ours, theirs in (("macro", "macro"), ("p90", "p90"), ("bias", "bias"), ("utilisation", "baseline_macro")):
+            assert parts[name][ours] == pytest.approx(getattr(group, theirs), abs=2e-4), REFRESH
+    assert sum(p["runs"] for p in board["parts"]["chips"]) == board["fitted"]["runs"]
 
 
 def test_every_shipped_run_has_a_held_out_prediction_inside_its_interval():

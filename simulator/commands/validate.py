@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence", "overlap")
 #: What can be held out together, by kind; the first unless --by says otherwise.
 _HOLDS: Final = {
-    "kernels": ("chips", "shapes", "generations"), "collectives": ("groups", "systems"),
+    "runs": ("groups", "sources"), "kernels": ("chips", "shapes", "generations"), "collectives": ("groups", "systems"),
     "convergence": ("points", "sources"),
 }  # fmt: skip
 
@@ -39,9 +39,10 @@ class _Summary(Protocol):
 @click.option(
     "--by",
     "hold",
-    type=click.Choice([word for words in _HOLDS.values() for word in words]),
-    help="What is held out together: chips (default), shapes or generations of kernels, groups (default) or systems "
-    "of collectives, points (a network's at one batch, default) or sources of convergence.",
+    type=click.Choice(list(dict.fromkeys(word for words in _HOLDS.values() for word in words))),
+    help="What is held out together: groups (source, model and chip, default) or sources of runs, chips (default), "
+    "shapes or generations of kernels, groups (default) or systems of collectives, points (a network's at one batch, "
+    "default) or sources of convergence.",
 )
 @click.option("--calibration", default="default", show_default=True, metavar="NAME", help="Fitted constants to use.")
 @JSON
@@ -60,10 +61,7 @@ def validate(
         near = did_you_mean(kind, _VALIDATE_KINDS)
         raise InputError(f"validate: there is no kind {ascii(kind)[:80]}; legal: {', '.join(_VALIDATE_KINDS)}.{near}")
     if hold is not None and (kind not in _HOLDS or not held_out):
-        raise InputError(
-            "--by: goes with --held-out of kernels, collectives and convergence; "
-            "runs are held out by source, model and chip."
-        )
+        raise InputError("--by: goes with --held-out of runs, kernels, collectives and convergence.")
     if hold is not None and hold not in _HOLDS[kind]:
         raise InputError(f"--by: {kind} are held out by {', '.join(_HOLDS[kind])}; not by {hold}.")
     if kind == "overlap" and held_out:
@@ -75,15 +73,16 @@ def validate(
         raise InputError(*problems)
     if kind == "overlap":
         deliver(_validated_overlap(file, out, calibration=calibration, as_json=as_json), None)
-    elif kind in _HOLDS:
-        held = (hold or _HOLDS[kind][0]) if held_out else ""
-        deliver(_validated_by(kind, file, out, hold=held, calibration=calibration, as_json=as_json), None)
+        return 0
+    held = (hold or _HOLDS[kind][0]) if held_out else ""
+    if kind == "runs":
+        deliver(_validated(file, out, hold=held, calibration=calibration, as_json=as_json), None)
     else:
-        deliver(_validated(file, out, held_out=held_out, calibration=calibration, as_json=as_json), None)
+        deliver(_validated_by(kind, file, out, hold=held, calibration=calibration, as_json=as_json), None)
     return 0
 
 
-def _validated(file: str | None, out: str | None, *, held_out: bool, calibration: str, as_json: bool) -> str:
+def _validated(file: str | None, out: str | None, *, hold: str, calibration: str, as_json: bool) -> str:
     from pathlib import Path
 
     from ..calibration_data import CalibrationError, load
@@ -97,7 +96,8 @@ def _validated(file: str | None, out: str | None, *, held_out: bool, calibration
         summary = validate_runs(
             Path(file) if file is not None else None,
             Path(out) if out is not None else None,
-            held_out=held_out,
+            held_out=bool(hold),
+            hold=hold or _HOLDS["runs"][0],
             calibration=calibration,
             progress=note,
         )

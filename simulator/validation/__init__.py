@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ..calibration_data import load_constants
 from .command import predict_and_write
 from .memory_record import MemoryFit, with_held_memory
-from .runs import TableError, ValidationResult
+from .runs import HOLDS, TableError, ValidationResult
 from .runs import validate_runs as predict_runs
+from .scoreboard.board import scoreboard
 from .summary import ValidationSummary, summarise
 from .training_runs import with_trainings
 from .training_summary import training_errors
@@ -22,12 +24,14 @@ def validate_runs(
     out: Path | None = None,
     *,
     held_out: bool = False,
+    hold: str = HOLDS[0],
     calibration: str = "default",
     progress: Callable[[str], None] = lambda _: None,
 ) -> ValidationSummary:
     """Predict a table of measured runs, write the predictions (all or nothing) and sum up the record.
 
-    Without ``path`` the selection that ships with the package is used.
+    Without ``path`` the selection that ships with the package is used. ``hold`` says what ``held_out`` leaves out
+    together: the runs of one source, model and chip ("groups"), or of one source ("sources").
 
     Raises
     ------
@@ -39,7 +43,7 @@ def validate_runs(
     fits: list[MemoryFit | None] = []
 
     def predict(table: Path) -> ValidationResult:
-        result = predict_runs(table, held_out=held_out, calibration=calibration, progress=progress)
+        result = predict_runs(table, held_out=held_out, hold=hold, calibration=calibration, progress=progress)
         if held_out:
             result, memory = with_held_memory(result)
             fits.append(memory)
@@ -47,4 +51,8 @@ def validate_runs(
 
     result, where = predict_and_write(path, out, shipped="measured_runs.csv", predict=predict)
     summary = summarise(result, memory=fits[0] if fits else None, written=where)
-    return replace(summary, trainings=training_errors(result))
+    trainings = training_errors(result)
+    if not held_out:
+        return replace(summary, trainings=trainings)
+    board = scoreboard(result, load_constants(), trainings=trainings)
+    return replace(summary, trainings=trainings, scoreboard=board)

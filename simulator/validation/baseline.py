@@ -18,12 +18,15 @@ def utilisation_s(job: RunJob) -> float:
     return flop / (job.parallelism.chips * job.context.cluster.chip.peak(job.context.recipe.matmul))
 
 
-def baseline_step_s(jobs: Sequence[RunJob], measured_s: Floats, folds: Floats) -> Floats:
+def baseline_step_s(
+    jobs: Sequence[RunJob], measured_s: Floats, folds: Floats, *, ideal_s: Floats | None = None
+) -> Floats:
     """Step times at one utilisation per (kind of run, chip family, precision), each job's fitted without its own fold.
 
-    The utilisation is the median over training runs; a cell without training runs falls back to its kind of run.
+    ``ideal_s`` are the step times that a utilisation of 1 stands for, those at peak rate unless given. The utilisation
+    is the median over training runs; a cell without training runs falls back to its kind of run.
     """
-    ideal = np.array([utilisation_s(job) for job in jobs])
+    ideal = np.array([utilisation_s(job) for job in jobs]) if ideal_s is None else ideal_s
     ratio = np.log(measured_s / ideal)
     cells = [(j.family, j.context.cluster.chip.architecture, j.context.recipe.matmul) for j in jobs]
     result = np.zeros(len(jobs))

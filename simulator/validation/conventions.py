@@ -30,7 +30,7 @@ class Convention:
     why: str
 
 
-_TABLE: Final = (
+CONVENTIONS_OF_SOURCES: Final = (
     Convention(
         source="2104.04473|1909.08053|2201.11990|NeoX|2204.06745",
         software="",
@@ -95,7 +95,7 @@ _TABLE: Final = (
 
 def convention_of(source: str, software: str) -> Convention:
     """The first convention whose patterns match; the last matches everything."""
-    return next(c for c in _TABLE if re.search(c.source, source) and re.search(c.software, software))
+    return next(c for c in CONVENTIONS_OF_SOURCES if re.search(c.source, source) and re.search(c.software, software))
 
 
 def flop_per_sample(workload: Workload, convention: str, *, recompute: str) -> float:

@@ -18,7 +18,7 @@ from .group_errors import GroupError, Scored, group_error, parted
 from .memory_fit import fit, memory_table
 from .memory_rows import MemoryJob, memory_job
 from .rows import RunJob
-from .runs import Prediction, Table, ValidationResult, finite_number, weighted_quantile
+from .runs import HOLDS, Prediction, Table, ValidationResult, finite_number, weighted_quantile
 
 #: Weights and gradients in 16 bits, masters and Adam's two words in 32 [B], and what a framework takes besides [B].
 BASELINE_PARAMETER_BYTE: Final = 16.0
@@ -232,14 +232,17 @@ def memory_summary(table: Table, predictions: Sequence[Prediction], *, held: Mem
 
 
 def with_held_memory(result: ValidationResult) -> tuple[ValidationResult, MemoryFit | None]:
-    """A validation whose memory rows are predicted without their group, and their fit; as it is where none is measured.
+    """A validation whose memory rows are predicted without their group, or their source where sources are held out,
+    and their fit; as it is where none is measured.
 
     Too few rows of a kind leave its constants at their usual values.
     """
     measured = measured_memory(result.table)
     if not measured:
         return result, None
-    held = cross_fit_memory({i: result.table.memory_jobs[i] for i in measured}, measured)
+    sources = result.crossed is not None and result.crossed.hold != HOLDS[0]
+    jobs = {i: result.table.memory_jobs[i] for i in measured}
+    held = cross_fit_memory(jobs, measured, hold=1 if sources else 3)
     lines = list(result.predictions)
     for index, row in held.rows.items():
         lines[index] = replace(lines[index], predicted=row.predicted, low=row.low, high=row.high)

@@ -29,7 +29,8 @@ _REFUSED: Final[Mapping[str, str]] = {
     "metric ": "another metric", "chip ": "unknown chip", "model ": "unknown model",
 }  # fmt: skip
 _GROUP_COLUMNS: Final = (
-    "set", "name", "runs", "groups", "macro", "mean", "median", "baseline_macro", "held", "width",
+    "set", "name", "runs", "groups", "macro", "mean", "median", "p90", "bias", "baseline_macro", "held",
+    "width",
 )  # fmt: skip
 _RUN_COLUMNS: Final = ("row", "predicted", "low", "high", "stack")
 
@@ -120,7 +121,8 @@ def recorded_groups() -> tuple[tuple[str, GroupError], ...]:
             line["set"],
             GroupError(
                 name=line["name"], runs=int(line["runs"]), groups=int(line["groups"]), macro=float(line["macro"]),
-                mean=float(line["mean"]), median=float(line["median"]), baseline_macro=_maybe(line["baseline_macro"]),
+                mean=float(line["mean"]), median=float(line["median"]), p90=float(line["p90"]),
+                bias=float(line["bias"]), baseline_macro=_maybe(line["baseline_macro"]),
                 held=_maybe(line["held"]), width=_maybe(line["width"]),
             ),
         )

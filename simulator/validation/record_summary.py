@@ -34,7 +34,7 @@ class RecordSummary:
             "rows": self.rows, "predicted": self.predicted, "coverage": _rounded(self.coverage), "held_out": held_out,
             "constants": self.constants,
             **{
-                key: [{name: _rounded(getattr(g, name)) for name in GroupError.__dataclass_fields__} for g in groups]
+                key: [_plain(g) for g in groups]
                 for key, groups in parts.items()
             },
             "refusals": [{"reason": reason, "rows": count} for reason, count in self.refusals],
@@ -49,8 +49,8 @@ class RecordSummary:
         lines = [f"{first}; baseline: {baseline}" if baseline else first, ""]
         if any(parts.values()):
             lines.append(
-                f"{'group':34} {unit:>6} {'groups':>6} {'macro':>8} {'mean':>8} {'median':>8} {'baseline':>9} "
-                f"{'in 80 %':>8} {'high/low':>8}"
+                f"{'group':34} {unit:>6} {'groups':>6} {'macro':>8} {'mean':>8} {'median':>8} {'p90':>8} {'bias':>7} "
+                f"{'baseline':>9} {'skill':>6} {'in 80 %':>8} {'high/low':>8}"
             )
             for title, groups in parts.items():
                 lines += [f"-- {title}"] if title else []
@@ -71,10 +71,16 @@ def _line(g: GroupError) -> str:
         return f"{value:{width}.1%}" if value is not None else " " * (width - 1) + "-"
 
     ratio = f"{g.width:8.2f}" if g.width is not None else "       -"
+    skill = f"{g.skill:6.2f}" if g.skill is not None else "     -"
     return (
         f"{g.name[:34]:34} {g.runs:6d} {g.groups:6d} {percent(g.macro, 8)} {percent(g.mean, 8)} {percent(g.median, 8)} "
-        f"{percent(g.baseline_macro, 9)} {percent(g.held, 8)} {ratio}"
+        f"{percent(g.p90, 8)} {g.bias:+7.1%} {percent(g.baseline_macro, 9)} {skill} {percent(g.held, 8)} {ratio}"
     )
+
+
+def _plain(g: GroupError) -> dict[str, object]:
+    values = {name: _rounded(getattr(g, name)) for name in GroupError.__dataclass_fields__}
+    return values | {"skill": _rounded(g.skill)}
 
 
 def _rounded(value: object) -> object:

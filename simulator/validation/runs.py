@@ -28,8 +28,10 @@ from .fold_fits import FoldFits
 from .memory_rows import memory_gb
 from .rows import MEMORY_METRIC, METRICS, RunJob, Unsupported, read_rows, resolve
 
-#: Groups are dealt to this many folds; each is predicted with constants fitted on the others.
+#: Groups, or whole sources, are dealt to this many folds; each is predicted with constants fitted on the others.
 FOLDS: Final = 20
+#: What can be held out together: the runs of one source, model and chip, or all runs of one source.
+HOLDS: Final = ("groups", "sources")
 #: Runs that a table needs to be cross-fitted.
 LEAST_RUNS: Final = 20
 #: How many groups' worth of the family's spread a stack's own spread is pulled by.
@@ -134,20 +136,25 @@ def _primary(
     return tuple(sorted(best.values()))
 
 
-def fold_of(group: tuple[str, str, str]) -> int:
-    """The fold of a group, by the hash of its name: the same wherever and in whatever order its rows stand."""
-    return int(hashlib.sha256("|".join(group).encode()).hexdigest(), 16) % FOLDS
+def fold_of(group: tuple[str, str, str], hold: str = HOLDS[0]) -> int:
+    """The fold of a group, by the hash of its name or, where sources are held out, of its source's: the same wherever
+    and in whatever order its rows stand."""
+    return int(hashlib.sha256("|".join(group if hold == HOLDS[0] else group[:1]).encode()).hexdigest(), 16) % FOLDS
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossFit:
-    """Cross-fitted step times of a table's primary runs and what follows from them; arrays have shape (primary,)."""
+    """Cross-fitted step times of a table's primary runs and what follows from them; arrays have shape (primary,).
+
+    ``hold`` says what was held out together (`HOLDS`).
+    """
 
     index: tuple[int, ...]
     step_s: Floats
     baseline_s: Floats
     measured_s: Floats
     fold_constants: Mapping[int, Constants] = field(default_factory=dict)
+    hold: str = HOLDS[0]
 
     @property
     def error(self) -> Floats:
@@ -161,9 +168,10 @@ class CrossFit:
 
 
 def cross_fit(
-    table: Table, lowered: JobTable | None = None, *, progress: Callable[[str], None] = lambda _: None
-) -> CrossFit:
-    """Fit `FOLDS` times, each time without one fold of groups, and predict that fold.
+    table: Table, lowered: JobTable | None = None, *, hold: str = HOLDS[0],
+    progress: Callable[[str], None] = lambda _: None,
+) -> CrossFit:  # fmt: skip
+    """Fit `FOLDS` times, each time without one fold of groups or sources (``hold``), and predict that fold.
 
     ``lowered`` are the table's primary runs, for callers that have them.
     """
@@ -175,7 +183,7 @@ def cross_fit(
             f"--held-out needs at least {LEAST_RUNS} runs with a measured value; the table has {len(jobs)}."
         )
     lowered = job_table(jobs) if lowered is None else lowered
-    folds = np.array([fold_of(job.group) for job in jobs])
+    folds = np.array([fold_of(job.group, hold) for job in jobs])
     step = np.zeros(len(jobs))
     constants: dict[int, Constants] = {}
     fits = FoldFits(
@@ -193,6 +201,7 @@ def cross_fit(
         baseline_s=baseline_step_s(jobs, measured, folds),
         measured_s=measured,
         fold_constants=constants,
+        hold=hold,
     )
 
 
@@ -367,13 +376,14 @@ def validate_runs(
     path: Path,
     *,
     held_out: bool = False,
+    hold: str = HOLDS[0],
     calibration: str = "default",
     progress: Callable[[str], None] = lambda _: None,
 ) -> ValidationResult:
     """Predict a table of measured runs.
 
     With ``held_out`` the constants are cross-fitted on the table itself (rows that are not the first metric of their
-    run share its fold's constants); otherwise ``calibration`` names the shipped constants.
+    run share its fold's constants), ``hold`` out together; otherwise ``calibration`` names the shipped constants.
     """
     table = read_table(path)
     progress(f"{len(table.rows)} rows, {len(table.jobs)} with a job, {len(table.primary)} runs")
@@ -387,21 +397,23 @@ def validate_runs(
             held_out=False,
             constants=len(shipped.constants.values),
         )
-    return predict_runs_held_out(table, progress=progress)
+    return predict_runs_held_out(table, hold=hold, progress=progress)
 
 
-def predict_runs_held_out(table: Table, *, progress: Callable[[str], None] = lambda _: None) -> ValidationResult:
-    """Predict every row of a table with constants fitted without the row's group."""
+def predict_runs_held_out(
+    table: Table, *, hold: str = HOLDS[0], progress: Callable[[str], None] = lambda _: None
+) -> ValidationResult:
+    """Predict every row of a table with constants fitted without the row's group, or without its whole source."""
     order = sorted(table.jobs)
     place = {index: position for position, index in enumerate(order)}
     lowered = job_table([table.jobs[i] for i in order])
     progress("all jobs are lowered")
     primary = lowered.only(np.array([place[i] for i in table.primary], dtype=np.int64))
-    crossed = cross_fit(table, primary, progress=progress)
+    crossed = cross_fit(table, primary, hold=hold, progress=progress)
     record = record_of(table, crossed)
     # Rows of a fold that no primary run is in have constants of any fold.
     any_fold = min(crossed.fold_constants)
-    folds = np.array([fold_of(table.jobs[i].group) for i in order])
+    folds = np.array([fold_of(table.jobs[i].group, hold) for i in order])
     folds = np.where(np.isin(folds, list(crossed.fold_constants)), folds, any_fold)
     step_s = np.zeros(len(order))
     for fold, constants in crossed.fold_constants.items():

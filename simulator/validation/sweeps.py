@@ -28,7 +28,7 @@ NEAR: Final = 1.20
 #: Predictions that differ by less are ties [ln].
 _TIE: Final = 1e-6
 #: Columns of a row that make a question, besides the machine and the software it resolves to.
-_QUESTION: Final = (
+QUESTION: Final = (
     "source", "model", "model_params", "chip", "num_chips", "global_batch", "seq_len", "image_size", "precision",
     "software", "kind", "input_data",
 )  # fmt: skip
@@ -45,27 +45,27 @@ class Sweep:
     measured_s: Floats
 
 
-def sweeps_of(table: Table) -> tuple[Sweep, ...]:
+def sweeps_of(table: Table, question_columns: Sequence[str] = QUESTION) -> tuple[Sweep, ...]:
     """The sweeps among a table's primary runs: `LEAST_LAYOUTS` or more of one source, model, machine, batch, sequence
-    length, precision and software release. A layout that was measured more than once counts once, with the geometric
-    mean of its times."""
+    length, precision and software release (``question_columns``). A layout that was measured more than once counts
+    once, with the geometric mean of its times."""
     questions: dict[object, dict[object, list[int]]] = {}
     for index in table.primary:
         row, job = table.rows[index], table.jobs[index]
-        question = (*(row.get(name, "") for name in _QUESTION), job.context, job.frozen)
+        question = (*(row.get(name, "") for name in question_columns), job.context, job.frozen)
         questions.setdefault(question, {}).setdefault(job.parallelism, []).append(index)
     return tuple(
         Sweep(
             source=table.rows[next(iter(layouts.values()))[0]].get("source", ""),
             rows=tuple(map(tuple, layouts.values())),
-            measured_s=_per_layout(layouts.values(), table.measured_s),
+            measured_s=per_layout(layouts.values(), table.measured_s),
         )
         for layouts in questions.values()
         if len(layouts) >= LEAST_LAYOUTS
     )
 
 
-def _per_layout(layouts: Iterable[Sequence[int]], value: Mapping[int, float]) -> Floats:
+def per_layout(layouts: Iterable[Sequence[int]], value: Mapping[int, float]) -> Floats:
     """Geometric mean of a positive value over the rows of each layout; shape (layouts,)."""
     return np.array([math.exp(math.fsum(math.log(value[i]) for i in rows) / len(rows)) for rows in layouts])
 
@@ -217,7 +217,7 @@ def sweep_summary(table: Table, step_s: Mapping[int, float], *, held_out: bool) 
         YARDSTICKS[1]: dict(zip(rows, (sent_byte(jobs) + 1.0).tolist(), strict=True)),
     }
     orders = {
-        way: [order_of(sweep.measured_s, _per_layout(sweep.rows, value)) for sweep in sweeps]
+        way: [order_of(sweep.measured_s, per_layout(sweep.rows, value)) for sweep in sweeps]
         for way, value in ways.items()
     }
 

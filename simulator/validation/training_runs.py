@@ -17,7 +17,7 @@ from .cells import Unsupported
 from .convergence_rows import measured_value
 from .evaluate import job_table
 from .rows import RunJob
-from .runs import Prediction, Table, ValidationResult, fold_of
+from .runs import HOLDS, Prediction, Table, ValidationResult, fold_of
 from .training_constants import load_training
 from .training_lengths import Length, LengthPool, pooled, shipped_lengths
 from .training_rows import METRICS, TIME, TrainingRow, resolve_training
@@ -111,20 +111,23 @@ def with_trainings(result: ValidationResult, calibration: str = "default") -> Va
     """A validation with its rows of whole trainings predicted.
 
     Held out: steps priced with the constants of the row's fold, lengths from the table's other (source, model, chip)
-    groups. Else: shipped constants and shipped lengths.
+    groups or other sources. Else: shipped constants and shipped lengths.
     """
     folds = result.crossed.fold_constants if result.crossed else {}
+    hold = result.crossed.hold if result.crossed else HOLDS[0]
     constants = None if result.held_out else load(calibration).constants
     any_fold = next(iter(folds.values()), constants)
-    trainings = read_trainings(
-        result.table, lambda group: constants or folds.get(fold_of(group)) or any_fold or load(calibration).constants
-    )
+
+    def constants_of(group: tuple[str, str, str]) -> Constants:
+        return constants or folds.get(fold_of(group, hold)) or any_fold or load(calibration).constants
+
+    trainings = read_trainings(result.table, constants_of)
     if not trainings.rows and not trainings.refused:
         return result
     stored = load_training()
     pool_of: Callable[[TrainingRow], LengthPool]
     if result.held_out:
-        pool_of = HeldOutPools(trainings.lengths(result.table), stored.constants).without
+        pool_of = HeldOutPools(trainings.lengths(result.table), stored.constants, hold).without
     else:
         shipped = LengthPool(shipped_lengths(), stored.constants)
         pool_of = lambda _: shipped  # noqa: E731 (one line beside its sibling)
@@ -146,18 +149,22 @@ def with_trainings(result: ValidationResult, calibration: str = "default") -> Va
 
 
 class HeldOutPools:
-    """Lengths of all groups but one."""
+    """Lengths of all groups but one, or of all sources but one."""
 
-    def __init__(self, lengths: Mapping[int, Length], constants: Mapping[str, PoolConstants]) -> None:
+    def __init__(
+        self, lengths: Mapping[int, Length], constants: Mapping[str, PoolConstants], hold: str = HOLDS[0]
+    ) -> None:
         self._lengths, self._constants = lengths, constants
-        self._pools: dict[tuple[str, str, str], LengthPool] = {}
+        self._shared = 3 if hold == HOLDS[0] else 1
+        self._pools: dict[tuple[str, ...], LengthPool] = {}
 
     def without(self, training: TrainingRow) -> LengthPool:
-        """Lengths without a row's group."""
-        if training.group not in self._pools:
-            rest = [length for length in self._lengths.values() if length.group != training.group]
-            self._pools[training.group] = LengthPool(pooled(rest), self._constants)
-        return self._pools[training.group]
+        """Lengths without a row's group or source."""
+        held = training.group[: self._shared]
+        if held not in self._pools:
+            rest = [length for length in self._lengths.values() if length.group[: self._shared] != held]
+            self._pools[held] = LengthPool(pooled(rest), self._constants)
+        return self._pools[held]
 
 
 def predict_training(

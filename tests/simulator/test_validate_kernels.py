@@ -212,7 +212,11 @@ def test_the_command_prints_the_record_of_what_ships(arguments):
         (["validate", "kernals"], "Did you mean 'kernels'"),
         (["validate", "kernels", "--calibration", "defalt"], "--calibration"),
         (["validate", "kernels", "--by", "chips"], "--by: goes with"),
-        (["validate", "runs", "--held-out", "--by", "chips"], "--by: goes with"),
+        (
+            ["validate", "runs", "--held-out", "--by", "chips"],
+            "--by: runs are held out by groups, sources; not by chips",
+        ),
+        (["validate", "runs", "--by", "sources"], "--by: goes with"),
         (["validate", "kernels", "--held-out", "--by", "moons"], "--by"),
         (["validate", "kernels", "absent.csv"], "absent.csv"),
     ],
