@@ -119,7 +119,11 @@ class Scope:
         blocks = self.premise.blocks
         if word != "interleaved":
             return (2,)  # the V of arXiv:2401.10241 has two chunks
-        return tuple(v for v in divisors(blocks // pp) if 1 < v <= MOST_VIRTUAL_STAGES) if blocks % pp == 0 else ()
+        # Even chunks; or even but for the first and the last, one block short to make room for embedding and head.
+        for whole in (blocks, blocks + 2):
+            if whole % pp == 0:
+                return tuple(v for v in divisors(whole // pp) if 1 < v <= MOST_VIRTUAL_STAGES and v * pp <= blocks)
+        return ()
 
     def options(self) -> dict[str, tuple[int, ...]]:
         """Columns of every combination of what does not depend on the layout."""

@@ -252,3 +252,10 @@ def test_strategies_that_a_rule_forbids_are_counted_with_the_least_example() -> 
 def test_networks_whose_blocks_differ_are_cut_between_any_layers() -> None:
     found = search("t5-11b", "selene", "megatron-lm-2022", 16, 16)
     assert values(found, "pp") == {1, 2, 4, 8, 16}
+
+
+def test_a_pipeline_that_is_even_but_for_room_for_embedding_and_head_is_searched_interleaved() -> None:
+    # Llama 3 405B was trained with 126 blocks on 16 stages: one short of 8 on the first and on the last.
+    found = search("Llama-3.1-405B", "meta-24k-roce", "llama3-meta", 2048, 256, pp=16, tp=8)
+    virtual = {found.parallelism(i).virtual_stages for i in range(len(found))}
+    assert virtual == {1, 2, 4}
