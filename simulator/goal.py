@@ -23,6 +23,10 @@ _MODELS: Final[Mapping[str, str]] = {"BERT-large phase 2": "BERT-Large", "Llama-
 _LENGTHS: Final[Mapping[str, int]] = {"GPT-3 175B": 2048}
 
 
+class NotReachedError(OutcomeError):
+    """A target that no published run reached at so large a batch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TargetAmount:
     """Samples to a target at a batch: the mean, the 80 % interval, and what it rests on."""
@@ -62,7 +66,9 @@ def samples_to_target(
     Raises
     ------
     OutcomeError
-        For a model or a target without published points, and for a batch at which none reached it, with the nearest.
+        For a model or a target without published points.
+    NotReachedError
+        For a batch at which none reached it, with the nearest.
     """
     own = _points_of(workload.name)
     if not own:
@@ -133,7 +139,7 @@ def _nearest(model: str, reached: Sequence[Point], batch: int, optimizer: str) -
         if beyond:
             best = max(beyond, key=lambda p: p.batch or 0.0)
             text += f", and up to {best.batch:,.0f} with {_how(best)}"
-        raise OutcomeError(f"{text}. Legal: global_batch up to {largest:,.0f}, or samples or epochs of your own.")
+        raise NotReachedError(f"{text}. Legal: global_batch up to {largest:,.0f}, or samples or epochs of your own.")
     return min(pool, key=lambda p: (p.own_recipe, abs(math.log((p.batch or 1.0) / batch)), p.recipe, p.optimizer))
 
 
