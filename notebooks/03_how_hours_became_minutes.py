@@ -112,17 +112,17 @@ curves = {
     "time to 75.9 %, measured": time_s[0] / time_s, "time to 75.9 %, predicted": predicted_s[0] / predicted_s,
 }  # fmt: skip
 figure = go.Figure()
-figure.add_scatter(x=chips, y=linear, name="linear", line={"color": "#7b8794", "dash": "dot"})
+figure.add_scatter(x=linear, y=linear, name="linear", line={"color": "#7b8794", "dash": "dot"})
 for name, speed_up in curves.items():
     style = {"color": "#1f4e79" if "images" in name else "#c05621", "dash": "solid" if "measured" in name else "dash"}
-    figure.add_scatter(x=chips, y=speed_up, name=name, line=style)
+    figure.add_scatter(x=linear, y=speed_up, name=name, line=style)
     figure.add_scatter(
         x=chips, y=100 * speed_up / linear, name=name, line=style, xaxis="x2", yaxis="y2", showlegend=False
     )
 figure.update_layout(
     height=440, width=960,
-    xaxis={"title": "chips", "domain": [0, 0.45], "rangemode": "tozero"},
-    yaxis={"title": "speed-up over 16 chips", "rangemode": "tozero"},
+    xaxis={"title": "times 16 chips", "domain": [0, 0.45], "range": [0, 68]},
+    yaxis={"title": "speed-up over 16 chips", "range": [0, 68], "scaleanchor": "x"},
     xaxis2={"title": "chips", "domain": [0.57, 1], "anchor": "y2", "rangemode": "tozero"},
     yaxis2={"title": "efficiency [%]", "anchor": "x2", "range": [0, 112]},
     legend={"orientation": "h", "y": -0.2},

@@ -86,11 +86,14 @@ def samples_to_target(
     ends = load_convergence().record.interval(answer, point)
     mean = math.exp(answer.log_mean)
     low, high = ends or (mean, mean)
+    mine = [p for p in reached if p.optimizer == reference.optimizer] if optimizer else reached
+    ceiling = max(p.batch or 0.0 for p in mine)
     return TargetAmount(
         target=reference.target, network=point.network, samples=mean * size, low_samples=low * size,
         high_samples=high * size, points=answer.own_points, largest_batch=max(p.batch or 0.0 for p in reached),
         assumed=f"samples to {reference.target}: the mean crossing of {answer.own_points} published points of "
-        f"{point.network}, tuned as {', '.join(w for w in words if w)} at batch {reference.batch:,.0f}",
+        f"{point.network}, tuned as {', '.join(w for w in words if w)} at batch {reference.batch:,.0f}; "
+        f"published runs{f' with {optimizer}' if optimizer else ''} reached it up to batch {ceiling:,.0f}",
     )  # fmt: skip
 
 
