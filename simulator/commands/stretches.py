@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from hwmodels.datafile import did_you_mean
-
 if TYPE_CHECKING:
     from ..query import PlanQuery
     from .question import Place
@@ -21,6 +19,8 @@ MOST_PHASES: Final = 32
 
 def phase_queries(tables: Mapping[str, Any], listed: object, place: Place) -> tuple[tuple[PlanQuery, ...], list[str]]:
     """One question for every phase, and all their problems; the first has every table's own."""
+    from hwmodels.datafile import did_you_mean
+
     from ..query import QueryError, query_from_mapping
 
     job = tables.get("job", {})
