@@ -41,7 +41,8 @@ def question_of(
     from ..query import QueryError, query_from_mapping
 
     problems = output_problems(job, outputs)
-    query, command, phases = None, None, ()
+    query, command = None, None
+    phases: tuple[PlanQuery, ...] = ()
     try:
         command = command_of(job, flags)
         tables, place, wrong = merged(job, flags, pins, command)
