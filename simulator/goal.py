@@ -23,6 +23,10 @@ _MODELS: Final[Mapping[str, str]] = {"BERT-large phase 2": "BERT-Large", "Llama-
 _LENGTHS: Final[Mapping[str, int]] = {"GPT-3 175B": 2048}
 
 
+class NotReachedError(OutcomeError):
+    """A target that no published run reached at so large a batch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TargetAmount:
     """Samples to a target at a batch: the mean, the 80 % interval, and what it rests on."""
@@ -62,7 +66,9 @@ def samples_to_target(
     Raises
     ------
     OutcomeError
-        For a model or a target without published points, and for a batch at which none reached it, with the nearest.
+        For a model or a target without published points.
+    NotReachedError
+        For a batch at which none reached it, with the nearest.
     """
     own = _points_of(workload.name)
     if not own:
@@ -80,11 +86,14 @@ def samples_to_target(
     ends = load_convergence().record.interval(answer, point)
     mean = math.exp(answer.log_mean)
     low, high = ends or (mean, mean)
+    mine = [p for p in reached if p.optimizer == reference.optimizer] if optimizer else reached
+    ceiling = max(p.batch or 0.0 for p in mine)
     return TargetAmount(
         target=reference.target, network=point.network, samples=mean * size, low_samples=low * size,
         high_samples=high * size, points=answer.own_points, largest_batch=max(p.batch or 0.0 for p in reached),
         assumed=f"samples to {reference.target}: the mean crossing of {answer.own_points} published points of "
-        f"{point.network}, tuned as {', '.join(w for w in words if w)} at batch {reference.batch:,.0f}",
+        f"{point.network}, tuned as {', '.join(w for w in words if w)} at batch {reference.batch:,.0f}; "
+        f"published runs{f' with {optimizer}' if optimizer else ''} reached it up to batch {ceiling:,.0f}",
     )  # fmt: skip
 
 
@@ -133,7 +142,7 @@ def _nearest(model: str, reached: Sequence[Point], batch: int, optimizer: str) -
         if beyond:
             best = max(beyond, key=lambda p: p.batch or 0.0)
             text += f", and up to {best.batch:,.0f} with {_how(best)}"
-        raise OutcomeError(f"{text}. Legal: global_batch up to {largest:,.0f}, or samples or epochs of your own.")
+        raise NotReachedError(f"{text}. Legal: global_batch up to {largest:,.0f}, or samples or epochs of your own.")
     return min(pool, key=lambda p: (p.own_recipe, abs(math.log((p.batch or 1.0) / batch)), p.recipe, p.optimizer))
 
 

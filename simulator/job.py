@@ -12,6 +12,7 @@ from .cluster import ClusterError, SystemEntry, system
 from .defaults import software
 from .lowering import Context
 from .outcome import Amount, amount
+from .outcome.convergence.curve import crossing
 from .query import PlanQuery
 
 
@@ -48,17 +49,22 @@ def workload_of(query: PlanQuery) -> Workload:
 
 
 def _to_target(workload: Workload, query: PlanQuery) -> Amount | None:
-    """The data that published runs needed to the question's target."""
+    """The data that published runs needed to the question's target, up to the validation that sees it."""
     from .goal import samples_to_target  # reads the published points
 
     found = samples_to_target(
         workload, query.target, global_batch=query.global_batch, optimizer=query.optimizer,
         dataset_samples=query.dataset_samples,
     )  # fmt: skip
-    data = amount(workload, global_batch=query.global_batch, samples=found.samples)
+    every = query.validation.every_steps * query.global_batch if query.validation else 0
+    seen, low, high = (
+        float(crossing(samples, every=every)) if every else samples
+        for samples in (found.samples, found.low_samples, found.high_samples)
+    )
+    data = amount(workload, global_batch=query.global_batch, samples=seen)
+    stops = f"; seen at the next validation, every {query.validation.every_steps:,} steps" if query.validation else ""
     return data and replace(
-        data, assumed=found.assumed, target=found.target, low_samples=found.low_samples,
-        high_samples=found.high_samples,
+        data, assumed=found.assumed + stops, target=found.target, low_samples=low, high_samples=high
     )  # fmt: skip
 
 

@@ -241,7 +241,7 @@ LAYERS = (
         "collective_curve",
         "world",
     ),
-    ("planner",),
+    ("planner", "records"),
     ("one_step", "one_mode"),
     ("run_beside", "step_run", "step_explanation", "step_memory", "step_work"),
     ("whole_run",),

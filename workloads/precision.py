@@ -101,8 +101,9 @@ def _recipe(
 #: exchange gradients in fp32: "bf16_fp32_gradients", 2 + 4 + 4. In "fp8" only the products change (Micikevicius et
 #: al. 2022, arXiv:2209.05433): parameters and activations are kept in bf16. "mxfp8" shares a scale of one byte between
 #: 32 elements (OCP Microscaling Formats), "nvfp4" one between 16 (NVIDIA, NVFP4). "int8_mixed" multiplies integers
-#: scaled by this step's largest values (SwitchBack, Wortsman et al. 2023, arXiv:2304.13013). "flex16" is Flexpoint's
-#: 16-bit mantissa with one shared exponent; no chip of the catalogue multiplies it.
+#: scaled by this step's largest values (SwitchBack, Wortsman et al. 2023, arXiv:2304.13013). "fp16_storage" keeps
+#: half-precision numbers and computes in fp32, as libraries do on chips without fast fp16 (P40). "flex16" is
+#: Flexpoint's 16-bit mantissa with one shared exponent; no chip of the catalogue multiplies it.
 RECIPES: Final = {
     recipe.name: recipe
     for recipe in (
@@ -110,6 +111,7 @@ RECIPES: Final = {
         _recipe("fp32", "fp32", storage=4.0, gradient=4.0, master=0.0),
         _recipe("tf32", "tf32", storage=4.0, gradient=4.0, master=0.0),
         _recipe("fp16_mixed", "fp16", storage=2.0, gradient=2.0, master=4.0, scaling="loss"),
+        _recipe("fp16_storage", "fp32", storage=2.0, gradient=2.0, master=4.0, scaling="loss"),
         _recipe("bf16_mixed", "bf16", storage=2.0, gradient=2.0, master=4.0),
         _recipe("bf16_fp32_gradients", "bf16", storage=2.0, gradient=4.0, master=4.0),
         _recipe("fp8", "fp8", storage=2.0, gradient=2.0, master=4.0, operand=1.0, scaling="delayed",

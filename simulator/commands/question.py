@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from .asking import output_problems
 from .phases import PHASE_FLAGS
+from .stretches import phase_queries
 
 if TYPE_CHECKING:
     from hwmodels.datafile import KeyPath
@@ -23,32 +24,42 @@ Place = Callable[["KeyPath"], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A checked question, and the training command it was read from."""
+    """A checked question, the training command it was read from, and a question for each phase of a run in phases."""
 
     query: PlanQuery
     command: TrainingCommand | None = None
+    phases: tuple[PlanQuery, ...] = ()
 
 
 def question_of(
-    job: str | None, flags: Mapping[str, str | None], pins: Sequence[str], *outputs: str | None
+    job: str | None, flags: Mapping[str, str | None], pins: Sequence[str], *outputs: str | None, phased: bool = False
 ) -> Question:
-    """The checked question; with it every place that results will be written to, before any work is done."""
+    """The checked question; with it every place that results will be written to, before any work is done.
+
+    With ``phased`` a job file may hold ``[[phases]]``; the question is then the first phase's.
+    """
     from ..query import QueryError, query_from_mapping
 
     problems = output_problems(job, outputs)
     query, command = None, None
+    phases: tuple[PlanQuery, ...] = ()
     try:
         command = command_of(job, flags)
         tables, place, wrong = merged(job, flags, pins, command)
         problems += [*wrong, *bring_network(tables, place, command, folder=os.path.dirname(job or ""))]
-        query = query_from_mapping(tables, where=place)
+        if phased and "phases" in tables:
+            phases, wrong = phase_queries(tables, tables.pop("phases"), place)
+            problems += wrong
+            query = phases[0] if phases else None
+        else:
+            query = query_from_mapping(tables, where=place)
     except QueryError as error:
         problems += error.problems
     except InputError as error:  # the command cannot be read; what stands beside it is still looked at
         problems += [*error.problems, *_system_problems(flags)]
     if problems or query is None:
         raise InputError(*dict.fromkeys(problems))
-    return Question(query=query, command=command)
+    return Question(query=query, command=command, phases=phases)
 
 
 def command_of(job: str | None, flags: Mapping[str, str | None]) -> TrainingCommand | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -44,7 +44,7 @@ def _curve_options(command: F) -> F:
 
 
 @click.command()
-@asks("chips", "top", "tokens", "samples", "epochs", "dataset_samples", "target")
+@asks("chips", "top")
 @click.option("--chips", metavar="A..B|A,B,C", help="From A to B in powers of two, or a list. Of a collective: "
               "ranks of a group; default: the chips of one server.")  # fmt: skip
 @click.option("--mode", type=click.Choice(["strong", "weak"]), default="strong", show_default=True,
@@ -59,7 +59,9 @@ def scale(
 ) -> int:  # fmt: skip
     """Show how a job scales: the best strategy at every number of chips, against the linear line.
 
-    In weak scaling --global-batch is that of the fewest chips. Without it, 32 images or 1 sequence a chip.
+    In weak scaling --global-batch is that of the fewest chips. Without it, 32 images or 1 sequence a chip. With
+    --target, --epochs, --samples or --tokens: also time and money to it along the curve; a target takes more samples as
+    the batch grows, and is not reached beyond the largest batch that any published run reached it at.
 
     With --collective: what one collective costs by size, and what limits each point. It takes --system, --chips and
     the options "of a collective", and no job.
@@ -81,19 +83,19 @@ def scale(
     if chips is None:
         raise click.MissingParameter(ctx=context, param_hint="'--chips'", param_type="option")
     counts = _counts(chips)
-    queries, assumed = _points(job, flags, pins, counts, mode, out)
+    queries, unreached, assumed = _points(job, flags, pins, counts, mode, out)
     from ..planner import plan as plan_query
     from ..report.scale_text import ScalePoint, scale_mapping, scale_text
 
     points = []
     for query in progress(queries, "points"):
         report = plan_query(query)
-        points.append(ScalePoint.of(report))
+        points.append(ScalePoint.of(report, not_reached=unreached.get(report.chips, "")))
     head = points[0].describe(mode)
     deliver(
         as_json_text(scale_mapping(points, mode, assumed)) if as_json else scale_text(points, mode, head, assumed), out
     )
-    return 0 if any(point.fits for point in points) else EXIT_NOTHING_FITS
+    return 0 if any(point.fits and not point.not_reached for point in points) else EXIT_NOTHING_FITS
 
 
 def _counts(text: str) -> list[int]:
@@ -154,8 +156,11 @@ def _points(
     counts: Sequence[int],
     mode: str,
     out: str | None,
-) -> tuple[list[PlanQuery], tuple[str, ...]]:
-    """One question for every number of chips, all their problems together, and what was assumed."""
+) -> tuple[list[PlanQuery], dict[int, str], tuple[str, ...]]:
+    """One question for every number of chips, all their problems together; why some reach no target; what was assumed.
+
+    A point whose batch no published run reached the target at is asked without it.
+    """
     from ..query import QueryError, query_from_mapping
 
     problems = output_problems(job, [out])
@@ -174,6 +179,7 @@ def _points(
         return "--chips" if key == ("job", "chips") else str(place(key))
 
     queries: list[PlanQuery] = []
+    unreached: dict[int, str] = {}
     for count in counts:
         point = {key: dict(value) if isinstance(value, dict) else value for key, value in tables.items()}
         if isinstance(point["job"], dict):
@@ -190,10 +196,39 @@ def _points(
         try:
             queries.append(query_from_mapping(point, where=called))
         except QueryError as error:
-            problems += error.problems
+            found = _without_target(point, called)
+            if found is None:
+                problems += error.problems
+                continue
+            queries.append(found[0])
+            unreached[count] = found[1]
     if problems:
         raise InputError(*dict.fromkeys(problems))
-    return queries, assumed
+    return queries, unreached, assumed
+
+
+def _without_target(point: Mapping[str, Any], called: Callable[[KeyPath], str]) -> tuple[PlanQuery, str] | None:
+    """The question without its target and why that is not reached; None where something else is wrong with it."""
+    from ..goal import NotReachedError, samples_to_target
+    from ..job import workload_of
+    from ..query import QueryError, query_from_mapping
+
+    job = point["job"]
+    if not isinstance(job, dict) or not isinstance(job.get("target"), str):
+        return None
+    size = job.get("dataset_samples", 0.0)
+    open_job = {key: value for key, value in job.items() if key not in ("target", "dataset_samples")}
+    try:
+        query = query_from_mapping({**point, "job": open_job}, where=called)
+        samples_to_target(
+            workload_of(query), job["target"], global_batch=query.global_batch, optimizer=query.optimizer,
+            dataset_samples=float(size),
+        )  # fmt: skip
+    except NotReachedError as error:
+        return query, str(error)
+    except (QueryError, ValueError):
+        return None
+    return None
 
 
 def _samples_a_chip(job: Mapping[str, Any]) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from .printing import as_json_text, deliver, note
 if TYPE_CHECKING:
     from pathlib import Path
 
-_VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence", "overlap")
+_VALIDATE_KINDS: Final = ("runs", "kernels", "collectives", "convergence", "overlap", "timeline")
 #: What can be held out together, by kind; the first unless --by says otherwise.
 _HOLDS: Final = {
     "runs": ("groups", "sources"), "kernels": ("chips", "shapes", "generations"), "collectives": ("groups", "systems"),
@@ -52,8 +52,9 @@ def validate(
 ) -> int:
     """Compare predictions with measurements; without a file, with those that ship.
 
-    KIND is runs, kernels, collectives, convergence or overlap (the runs of a table that measured what hides behind
-    what: the event engine beside the closed form and a fixed overlap).
+    KIND is runs, kernels, collectives, convergence, overlap (the runs of a table that measured what hides behind
+    what: the event engine beside the closed form and a fixed overlap) or timeline (records of training ImageNet, 2015
+    to 2019, end to end; without a file).
     """
     from hwmodels.datafile import did_you_mean
 
@@ -66,12 +67,17 @@ def validate(
         raise InputError(f"--by: {kind} are held out by {', '.join(_HOLDS[kind])}; not by {hold}.")
     if kind == "overlap" and held_out:
         raise InputError("--held-out: overlap is predicted with stored constants; leave it out, or validate runs.")
+    if kind == "timeline" and (file is not None or held_out):
+        word = "--held-out" if held_out else f"{file!a}"
+        raise InputError(f"{word}: not with timeline, whose records ship; what was held out stands beside them.")
     problems = output_problems(file, [out])
     if out is not None and os.path.exists(out) and not os.path.isfile(out) and not problems:
         problems = [f"{out!a}: is not a plain file; predictions are written all or nothing."]
     if problems:
         raise InputError(*problems)
-    if kind == "overlap":
+    if kind == "timeline":
+        deliver(_timeline(out, calibration=calibration, as_json=as_json), None)
+    elif kind == "overlap":
         deliver(_validated_overlap(file, out, calibration=calibration, as_json=as_json), None)
         return 0
     held = (hold or _HOLDS[kind][0]) if held_out else ""
@@ -125,6 +131,27 @@ def _validated_overlap(file: str | None, out: str | None, *, calibration: str, a
         return validate_overlap(table, results, calibration=calibration, progress=note)
 
     return _summarised(run, file, out, as_json=as_json)
+
+
+def _timeline(out: str | None, *, calibration: str, as_json: bool) -> str:
+    """Records of training ImageNet beside their predictions, and which change bought what."""
+    from ..calibration_data import CalibrationError
+    from ..output import write_atomically
+    from ..records import timeline, waterfall
+    from ..report.records_text import COLUMNS, timeline_mapping, timeline_text, timeline_values
+    from ..validation.shipped_tables import csv_text
+
+    try:
+        found = timeline(calibration=calibration)
+    except CalibrationError as error:
+        raise InputError(f"--calibration: {error.args[0]}") from None
+    changes = waterfall(found.rows, calibration=calibration)
+    if out is not None:
+        values = map(timeline_values, found.rows)
+        rows = [["" if row[c] is None else row[c] for c in COLUMNS] for row in values]
+        write_atomically(out, csv_text(list(COLUMNS), rows))
+        note(f"wrote {out}")
+    return as_json_text(timeline_mapping(found, changes)) if as_json else timeline_text(found, changes)
 
 
 def _summarised(

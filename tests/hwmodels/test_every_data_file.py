@@ -242,9 +242,9 @@ def test_every_price_is_of_something_in_the_catalogue() -> None:
 
 #: Chips of machines that nobody rents out by the hour, or whose price nobody wrote down.
 WITHOUT_RENT = {
-    "b200-sxm", "b300-sxm", "bow", "gaudi-2", "gaudi-3", "gb200", "gc200", "h200-sxm5", "k20x", "mi250x", "mi300x",
-    "p40", "titan-x-pascal", "tpu-v7", "trainium-2", "v100-sxm3-32gb", "wse-2", "wse-3", "xeon-phi-7230",
-    "xeon-phi-7250",
+    "b200-sxm", "b300-sxm", "bow", "gaudi-2", "gaudi-3", "gb200", "gc200", "h200-sxm5", "k20x", "k40", "mi250x",
+    "mi300x", "p40", "titan-x-pascal", "tpu-v7", "trainium-2", "v100-sxm3-32gb", "wse-2", "wse-3", "xeon-phi-7230",
+    "xeon-phi-7250", "xeon-platinum-8160",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from simulator.constants import SPECS
 def test_there_are_systems_of_every_era() -> None:
     assert {system(name).cluster.chip.architecture for name in system_ids()} == {
         "kepler", "pascal", "volta", "ampere", "hopper", "blackwell", "cdna2", "cdna3", "tpu", "neuron", "ipu", "wafer",
-        "gaudi", "many-core",
+        "gaudi", "many-core", "skylake",
     }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def test_every_recipe_multiplies_in_a_word_that_chips_use(name: str) -> None:
 def test_only_what_is_narrower_than_it_is_kept_is_cast(name: str) -> None:
     numbers = recipe(name)
     assert (numbers.cast_byte > 0) == (numbers.matmul_byte < numbers.storage_byte)
-    assert (numbers.unscale_byte > 0) == (name == "fp16_mixed")
+    assert (numbers.unscale_byte > 0) == (name in ("fp16_mixed", "fp16_storage"))
 
 
 def test_block_scales_are_carried_in_the_operands() -> None:
