@@ -19,6 +19,8 @@ from .library_point_to_point import overlapped, slower
 
 #: Rate of wires that no byte of a group passes [B/s].
 _UNUSED: Final = 1e18
+#: Most scale-up domains that a measured collective ran over.
+MOST_DOMAINS_MEASURED: Final = 36.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +36,13 @@ class Path:
 def out_rate(x: Exchanges, v: Mapping[str, Floats]) -> Floats:
     """Sustained rate of one domain's cards together [B/s]; less where a network is crowded.
 
-    .. math:: B = e B_0 \\min(1, (8 / k)^q)
+    .. math:: B = e B_0 \\min(1, (8 / \\min(k, 36))^q)
 
-    with k domains and the crowding exponent q of the kind of network.
+    with k domains and the crowding exponent q of the kind of network. Collisions of paths stop growing once nearly
+    every hop leaves its switch; from how many domains on is not known, so that the loss ends where measurements do.
     """
-    return np.asarray(v["out_share"] * x.number("out_byte_per_s") * np.minimum(1.0, (8.0 / x.domains) ** v["crowding"]))
+    crowd = np.minimum(x.domains, MOST_DOMAINS_MEASURED)
+    return np.asarray(v["out_share"] * x.number("out_byte_per_s") * np.minimum(1.0, (8.0 / crowd) ** v["crowding"]))
 
 
 def ring(x: Exchanges, v: Mapping[str, Floats], *, bulk: bool) -> Path:

@@ -77,7 +77,8 @@ def validate(
         raise InputError(*problems)
     if kind == "timeline":
         deliver(_timeline(out, calibration=calibration, as_json=as_json), None)
-    elif kind == "overlap":
+        return 0
+    if kind == "overlap":
         deliver(_validated_overlap(file, out, calibration=calibration, as_json=as_json), None)
         return 0
     held = (hold or _HOLDS[kind][0]) if held_out else ""

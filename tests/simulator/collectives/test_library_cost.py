@@ -13,7 +13,7 @@ from simulator.collectives.exchange import COLLECTIVES, UP_KINDS, Exchanges, Wir
 from simulator.collectives.library_constants import library_constants
 from simulator.collectives.library_cost import CHOICES, LIMITS, RING_ONLY, SPECS, chosen, exchange_cost, exchange_s
 from simulator.collectives.library_point_to_point import CHANNEL_BYTE, SMALL_BYTE, channel_count
-from simulator.collectives.library_reduce import ring, tree
+from simulator.collectives.library_reduce import out_rate, ring, tree
 from simulator.kernels.kernel_constants import KernelConstants
 from simulator.kernels.optable import Floats
 
@@ -453,3 +453,14 @@ def test_a_ring_on_a_torus_steps_along_one_axis_after_the_other(axes: int, side:
         # The message is cut over all axes: its volume is that of one ring at the rate of all links.
         flat = ring(Exchanges.of([(wires("torus", ranks=64, members=64), collective, "")], [1e6]), v, bulk=bulk)
         assert path.inside_s == pytest.approx(flat.inside_s, rel=1e-12)
+
+
+@pytest.mark.parametrize("link", ["infiniband", "omni-path", "efa"])
+def test_networks_are_more_crowded_up_to_as_many_domains_as_were_measured_and_not_beyond(link: str) -> None:
+    domains = (8, 16, 32, 36, 37, 512, 4096)
+    groups = Exchanges.of(
+        [(wires("none", ranks=n, out_link=link), "all_reduce", "") for n in domains], [1e9] * len(domains)
+    )  # fmt: skip
+    rate = out_rate(groups, library_constants().rows(groups))
+    assert np.all(np.diff(rate[:4]) < 0)
+    assert np.all(rate[3:] == rate[3])
