@@ -31,6 +31,8 @@ from simulator.calibration_data import load_constants
 from simulator.collective_calibration import load_collectives
 from simulator.convergence_calibration import shipped_points
 from simulator.kernel_calibration import load_kernels
+from simulator.records import timeline
+from simulator.report.records_text import timeline_block
 from simulator.validation.collective_selection import shipped_collectives
 from simulator.validation.kernel_selection import shipped_kernels
 from simulator.validation.record_files import HeldOut, recorded_coverage, recorded_groups, recorded_runs
@@ -382,6 +384,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "record": record,
     "memory": memory,
     "runs": runs,
+    "timeline": lambda: timeline_block(timeline()),
     "ships": ships,
     "scale": lambda: console(SCALE),
     "validate": lambda: console(VALIDATE, first(11)),

@@ -79,7 +79,7 @@ def test_a_command_prints_what_readme_shows(command, shown):
     assert missing(shown, printed) is None, REFRESH
 
 
-@pytest.mark.parametrize("name", ["bench", "record", "runs", "ships"])
+@pytest.mark.parametrize("name", ["bench", "record", "runs", "timeline", "ships"])
 def test_a_table_says_what_the_stored_record_and_the_catalogue_say(name):
     found = blocks.block_pattern(name).search(TEXT)
     assert found is not None

