@@ -77,6 +77,8 @@ _SPECS: Final = (
     _spec("optimizer_traffic", "global", "1", 1.20, 0.50, 4.00, 0.4, "bytes of the update against the optimizer's own words"),
     _spec("tensor_exposed", "global", "1", 0.35, 0.05, 1.00, 0.4, "share of overlapped tensor-parallel exchange that no product can hide"),
     _spec("exchange_drag", "global", "1", 0.20, 0.001, 0.60, 0.5, "compute lost per second of exchange that runs beside it"),
+    _spec("replica_spread", "global", "1", 0.04, 0.001, 0.30, 0.5, "standard deviation of a replica's compute against its mean, of whose largest all wait for"),
+    _spec("joint_drag", "global", "1", 0.30, 0.01, 1.00, 0.5, "compute that replicas in one process lose for every doubling of them, where their stack has them so"),
 )  # fmt: skip
 
 SPECS: Final[Mapping[str, ConstantSpec]] = {spec.name: spec for spec in _SPECS}

@@ -25,6 +25,7 @@ from .server_exchange import ServerExchange, messages_between_hosts, server_exch
 from .stack import RECOMPUTE_MODES
 from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
 from .traffic import Messages, Traffic, traffic_of
+from .waiting import slowest_of
 
 #: How sharply a pass turns from device-bound to host-bound: its blocks do not turn all at once. At equal times the pass
 #: takes 2 ** (1 / sharpness) = 1.19 times as long as either.
@@ -315,9 +316,7 @@ def price(
     reduce_s, reduce_after_s = (s / lowered.local_steps[:, None] for s in (reduce_s, reduce_after_s))
     offload_s = _offloading(lowered)
     drag = constants.get("exchange_drag") if contention else 0.0
-    # Replicas in one process slow each other down whatever they exchange.
-    replica = np.array([c.stack.replica_drag for c in lowered.contexts])[context]
-    slower = (1.0 + replica * np.log2(np.maximum(lowered.dp, 1)))[:, None]
+    slower = _replicas_slower(lowered, constants)[:, None]
     forward_s, dragged_s = _dragged(
         lowered, slower * forward[shape], slower * backward_s, gather_s, reduce_s, drag
     )  # fmt: skip
@@ -338,6 +337,24 @@ def price(
         fixed_s=fixed_s, reduce_after_s=reduce_after_s,
         optimizer_s=optimizer_s, update_gather_s=update_gather_s,
     )  # fmt: skip
+
+
+def _replicas_slower(lowered: Lowered, constants: Constants) -> Floats:
+    r"""How many times as long compute takes beside other replicas as alone; shape (S,).
+
+    .. math:: (1 + \sigma E_n / \sqrt{k})\,(1 + j \log_2 n)
+
+    The step of n replicas is that of the slowest, with ``replica_spread`` sigma and E_n of `waiting.slowest_of`; those
+    that average parameters every k steps wait once for k of them, those that wait for nobody never. Replicas of one
+    process lose ``joint_drag`` j for every doubling besides, in a stack that has them so. Replicas of a causal language
+    model have sequences of one length and all do the same. Leaves out: that the spread of batches of few samples is
+    the wider one.
+    """
+    waits = lowered.uneven & (lowered.dp > 1) & (lowered.updates != UPDATES.index("asynchronous"))
+    spread = constants.get("replica_spread") * slowest_of(lowered.dp) / np.sqrt(np.maximum(lowered.local_steps, 1))
+    joint = np.array([c.stack.joint_replicas for c in lowered.contexts])[lowered.context] & (lowered.dp > 1)
+    drag = constants.get("joint_drag") * np.log2(np.maximum(lowered.dp, 1))
+    return np.asarray((1.0 + np.where(waits, spread, 0.0)) * (1.0 + np.where(joint, drag, 0.0)))
 
 
 def _dragged(
