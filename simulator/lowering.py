@@ -245,8 +245,8 @@ def lower_columns(
         shape_hybrid=shapes.hybrid, shape_context_exchange=exchange,
         update_flop=update_flop(workload, context.optimizer, shapes),
         repeats=np.tile(repeats, (count, 1)), shape=shape, sharding=sharding,
-        gradient_mode=mode.astype(np.int64), frozen=np.full(len(pp), frozen), uneven=np.full(len(pp), not workload.causal),
-        role_stages=role_stages,
+        gradient_mode=mode.astype(np.int64), frozen=np.full(len(pp), frozen),
+        uneven=np.full(len(pp), not workload.causal), role_stages=role_stages,
         repeat=_stages(workload, context.stack, repeats, pp),
         **{f.name: getattr(messages, f.name) for f in fields(BlockMessages)}
         | {name: columns[name] for name in _COPIED},

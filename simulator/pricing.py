@@ -114,8 +114,9 @@ def rates_of(machines: Machines, constants: Constants) -> Rates:
     def of_stack(name: str) -> Floats:
         return np.array([constants.get(name, s) for s in machines.stacks])[machines.stack]
 
+    clock = np.array([constants.get("clock_scale", chip) for chip in machines.chips])
     fractions = np.stack([of_chip(name) for name in _FRACTIONS], axis=1)
-    product = machines.peak * np.take_along_axis(fractions, machines.fraction, axis=1)
+    product = machines.peak * np.take_along_axis(fractions, machines.fraction, axis=1) * clock[:, None]
     ones = np.ones(len(machines.stack))
     rates = Rates(
         product_flop_per_s=product,
@@ -124,12 +125,12 @@ def rates_of(machines: Machines, constants: Constants) -> Rates:
         attention_backward_fraction=ones * constants.get("attention_backward_fraction"),
         thin_traffic=ones * constants.get("thin_conv_traffic"),
         # A chip without a rate for fp32 on record multiplies thin groups at a sixteenth of its products' peak.
-        thin_flop_per_s=np.where(machines.vector > 0, machines.vector, product[:, 1] / 16.0)
+        thin_flop_per_s=np.where(machines.vector > 0, clock * machines.vector, product[:, 1] / 16.0)
         * constants.get("thin_conv_fraction"),
-        recurrent_flop_per_s=machines.peak[:, 1] * constants.get("recurrent_fraction"),
+        recurrent_flop_per_s=clock * machines.peak[:, 1] * constants.get("recurrent_fraction"),
         scan_fraction=ones * constants.get("scan_fraction"),
         memory_byte_per_s=machines.memory_byte_per_s * of_chip("memory_fraction"),
-        in_flight_byte_per_s=machines.in_flight_byte_per_s * constants.get("elements_per_clock"),
+        in_flight_byte_per_s=clock * machines.in_flight_byte_per_s * constants.get("elements_per_clock"),
         ramp_s=ones * constants.get("kernel_ramp_s"),
         compute_scale=of_stack("compute_scale"), traffic_scale=machines.traffic_share * of_stack("traffic_scale"),
         host_s_per_launch=machines.launch_s * of_stack("host_scale"), cached_byte=0.0 * ones, cache_speed=ones,
