@@ -407,6 +407,8 @@ LAMBDA_TF = {"source": "lambdal/lambda-tensorflow-benchmark", "software": "Tenso
         ),
         (LAMBDA_TF | {"software": "TensorFlow 2.4.1"}, "lambda-tf-cudnn8"),
         (LAMBDA_TF | {"software": "TensorFlow", "chip": "Radeon Pro VII", "chip_memory_gb": "16"}, "lambda-tf-rocm"),
+        ({"source": "tensorpack/benchmarks", "software": "TensorFlow 1.13.1; Keras multi_gpu_model"}, "keras-2019"),
+        ({"source": "tensorpack/benchmarks", "software": "TensorFlow 1.13.1; tensorpack"}, "tensorpack-2019"),
         ({"source": "jcjohnson/cnn-benchmarks", "software": "Torch7, cuDNN 4.0.07"}, "torch7-2016"),
         ({"source": "jcjohnson/cnn-benchmarks", "software": "Torch7, cuDNN 5.0.05"}, "torch7-2017"),
         ({"source": "jcjohnson/cnn-benchmarks", "software": "Torch7 nn (no cuDNN)"}, "torch7-native"),
