@@ -481,6 +481,10 @@ def test_a_short_name_means_the_chip_that_its_source_had() -> None:
     one = job(**row, source="pytorch/torchtune", software="torchtune")
     assert one.context.cluster.chip.id == "rtx-6000-ada"
     assert any("A6000" in line for line in one.assumed)
+    laptop = row | {"chip": "RTX 3080 Laptop GPU", "chip_memory_gb": "16"}
+    assert job(**laptop).context.cluster.chip.id == "rtx-3080-laptop"
+    thin = job(**laptop, source="lambdal/deeplearning-benchmark")
+    assert thin.context.cluster.chip.id == "rtx-3080-laptop-max-q"
 
 
 def test_fused_attention_of_long_sequences_stays_off_chips_that_have_none() -> None:
@@ -665,9 +669,13 @@ def test_a_fit_finds_planted_step_times_and_the_constants_behind_them(planted: t
     assert np.mean(left) < 0.03
     assert result.residuals == pytest.approx(np.log(lowered.step_s(result.constants) / measured), abs=1e-4)
 
-    # A slower chip and a slower stack look alike: only their ratio can be found.
+    # A slower chip, its clock and a slower stack look alike: only what they come to together can be found.
+    chips = {j.context.cluster.chip.id for j in jobs}
+
     def rate(constants: Constants) -> float:
-        return constants.get("matrix_fraction", "ampere") / constants.get("compute_scale", "megatron-deepspeed")
+        clock = np.mean([constants.get("clock_scale", chip) for chip in chips])
+        stack = constants.get("compute_scale", "megatron-deepspeed")
+        return float(constants.get("matrix_fraction", "ampere") * clock / stack)
 
     assert rate(result.constants) == pytest.approx(rate(truth), rel=0.1)
 
