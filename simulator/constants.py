@@ -1,7 +1,7 @@
 """The constants that are fitted: each has a name, a unit, a plausible range and a prior; nothing else is.
 
-A constant belongs to a *scope*: everything ("global"), a chip family ("chip"), a stack release ("stack") or a fabric
-("fabric"). A calibration file gives values and names the rows they were fitted on; where it is silent the prior holds.
+A constant belongs to a *scope*: everything ("global"), a chip family ("chip"), one chip of it ("board"), a stack release
+("stack") or a fabric ("fabric"). A calibration file gives values and names the rows they were fitted on; where it is silent the prior holds.
 """
 
 # ruff: noqa: E501 (the table of constants reads by its columns)
@@ -16,7 +16,7 @@ from typing import Final
 
 from hwmodels.chip import ARCHITECTURES
 
-SCOPES: Final = ("global", "chip", "stack", "fabric")
+SCOPES: Final = ("global", "chip", "board", "stack", "fabric")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,8 @@ _SPECS: Final = (
     _spec("plain_fraction", "chip", "1", 0.85, 0.40, 1.10, 0.15, "the same for fp32 on vector units"),
     _spec("memory_fraction", "chip", "1", 0.80, 0.40, 1.00, 0.12, "share of the nominal memory bandwidth that streaming kernels sustain"),
     _spec("conv_fraction", "chip", "1", 1.00, 0.20, 2.00, 0.25, "rate of convolutions against the kernel model's, beyond that of products"),
+    # Single chips: one. A card's clock is what its board and cooling allow: laptops run above what is printed.
+    _spec("clock_scale", "board", "1", 1.00, 0.60, 1.60, 0.10, "clock of a chip under load against the one that is printed, beyond its family's"),
     # Stack releases: at most four.
     _spec("compute_scale", "stack", "1", 1.00, 0.50, 2.50, 0.12, "time of products and attention against the chip's sustained rate"),
     _spec("traffic_scale", "stack", "1", 1.00, 0.25, 5.00, 0.35, "bytes of element-wise kernels against the stack's fusion rules"),
@@ -77,6 +79,12 @@ _SPECS: Final = (
     _spec("optimizer_traffic", "global", "1", 1.20, 0.50, 4.00, 0.4, "bytes of the update against the optimizer's own words"),
     _spec("tensor_exposed", "global", "1", 0.35, 0.05, 1.00, 0.4, "share of overlapped tensor-parallel exchange that no product can hide"),
     _spec("exchange_drag", "global", "1", 0.20, 0.001, 0.60, 0.5, "compute lost per second of exchange that runs beside it"),
+    _spec("host_row_s", "global", "s", 3.0e-7, 1e-7, 2e-6, 0.6, "one look-up with its sparse update by one process of a host, in tables on hosts"),
+    _spec("host_sum_rate", "global", "B/s", 6.0e9, 1e9, 4e10, 0.5, "rate at which a process of a host sums what all processes looked up"),
+    _spec("reader_cores", "global", "1", 2.0, 1.0, 8.0, 0.5, "cores that readers in one process of Python keep busy"),
+    _spec("reader_sample_s", "global", "s", 5.0e-4, 5e-5, 5e-3, 0.6, "what an iterator in Python takes for a sample beside its pixels"),
+    _spec("replica_spread", "global", "1", 0.04, 0.001, 0.30, 0.5, "standard deviation of a replica's compute against its mean, of whose largest all wait for"),
+    _spec("joint_drag", "global", "1", 0.30, 0.01, 1.00, 0.5, "compute that replicas in one process lose for every doubling of them, where their stack has them so"),
 )  # fmt: skip
 
 SPECS: Final[Mapping[str, ConstantSpec]] = {spec.name: spec for spec in _SPECS}

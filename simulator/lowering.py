@@ -107,6 +107,7 @@ class Lowered:
     local_steps: Ints
     updates: Ints
     frozen: NDArray[np.bool_]
+    uneven: NDArray[np.bool_]
     role_stages: Ints  # (S, R)
     repeat: Ints  # (S, R, G)
     stage_layers: Mapping[int, Ints] = field(default_factory=dict)  # strategy -> (p, G) or (p, v, G), where told
@@ -162,7 +163,7 @@ _COPIED: Final = (
     "shard_ranks", "parameter_servers", "offload", "compression", "local_steps", "updates",
 )  # fmt: skip
 #: Fields of a `Lowered` with one row a strategy.
-_PER_STRATEGY: Final = (*_COPIED, "shape", "sharding", "gradient_mode", "frozen", "role_stages", "repeat")
+_PER_STRATEGY: Final = (*_COPIED, "shape", "sharding", "gradient_mode", "frozen", "uneven", "role_stages", "repeat")
 #: Columns that make a shape of the work.
 _SHAPE_KEY: Final = ("micro_batch", "tp", "cp", "ep", "etp", "hybrid", "context_exchange", "sequence_parallel")
 _PER_BLOCK: Final = (
@@ -244,7 +245,8 @@ def lower_columns(
         shape_hybrid=shapes.hybrid, shape_context_exchange=exchange,
         update_flop=update_flop(workload, context.optimizer, shapes),
         repeats=np.tile(repeats, (count, 1)), shape=shape, sharding=sharding,
-        gradient_mode=mode.astype(np.int64), frozen=np.full(len(pp), frozen), role_stages=role_stages,
+        gradient_mode=mode.astype(np.int64), frozen=np.full(len(pp), frozen),
+        uneven=np.full(len(pp), not workload.causal), role_stages=role_stages,
         repeat=_stages(workload, context.stack, repeats, pp),
         **{f.name: getattr(messages, f.name) for f in fields(BlockMessages)}
         | {name: columns[name] for name in _COPIED},

@@ -25,6 +25,7 @@ from .server_exchange import ServerExchange, messages_between_hosts, server_exch
 from .stack import RECOMPUTE_MODES
 from .stepspec import GRADIENT_MODES, PICOSECONDS_PER_SECOND
 from .traffic import Messages, Traffic, traffic_of
+from .waiting import slowest_of
 
 #: How sharply a pass turns from device-bound to host-bound: its blocks do not turn all at once. At equal times the pass
 #: takes 2 ** (1 / sharpness) = 1.19 times as long as either.
@@ -113,8 +114,9 @@ def rates_of(machines: Machines, constants: Constants) -> Rates:
     def of_stack(name: str) -> Floats:
         return np.array([constants.get(name, s) for s in machines.stacks])[machines.stack]
 
+    clock = np.array([constants.get("clock_scale", chip) for chip in machines.chips])
     fractions = np.stack([of_chip(name) for name in _FRACTIONS], axis=1)
-    product = machines.peak * np.take_along_axis(fractions, machines.fraction, axis=1)
+    product = machines.peak * np.take_along_axis(fractions, machines.fraction, axis=1) * clock[:, None]
     ones = np.ones(len(machines.stack))
     rates = Rates(
         product_flop_per_s=product,
@@ -123,12 +125,12 @@ def rates_of(machines: Machines, constants: Constants) -> Rates:
         attention_backward_fraction=ones * constants.get("attention_backward_fraction"),
         thin_traffic=ones * constants.get("thin_conv_traffic"),
         # A chip without a rate for fp32 on record multiplies thin groups at a sixteenth of its products' peak.
-        thin_flop_per_s=np.where(machines.vector > 0, machines.vector, product[:, 1] / 16.0)
+        thin_flop_per_s=np.where(machines.vector > 0, clock * machines.vector, product[:, 1] / 16.0)
         * constants.get("thin_conv_fraction"),
-        recurrent_flop_per_s=machines.peak[:, 1] * constants.get("recurrent_fraction"),
+        recurrent_flop_per_s=clock * machines.peak[:, 1] * constants.get("recurrent_fraction"),
         scan_fraction=ones * constants.get("scan_fraction"),
         memory_byte_per_s=machines.memory_byte_per_s * of_chip("memory_fraction"),
-        in_flight_byte_per_s=machines.in_flight_byte_per_s * constants.get("elements_per_clock"),
+        in_flight_byte_per_s=clock * machines.in_flight_byte_per_s * constants.get("elements_per_clock"),
         ramp_s=ones * constants.get("kernel_ramp_s"),
         compute_scale=of_stack("compute_scale"), traffic_scale=machines.traffic_share * of_stack("traffic_scale"),
         host_s_per_launch=machines.launch_s * of_stack("host_scale"), cached_byte=0.0 * ones, cache_speed=ones,
@@ -315,9 +317,7 @@ def price(
     reduce_s, reduce_after_s = (s / lowered.local_steps[:, None] for s in (reduce_s, reduce_after_s))
     offload_s = _offloading(lowered)
     drag = constants.get("exchange_drag") if contention else 0.0
-    # Replicas in one process slow each other down whatever they exchange.
-    replica = np.array([c.stack.replica_drag for c in lowered.contexts])[context]
-    slower = (1.0 + replica * np.log2(np.maximum(lowered.dp, 1)))[:, None]
+    slower = _replicas_slower(lowered, constants)[:, None]
     forward_s, dragged_s = _dragged(
         lowered, slower * forward[shape], slower * backward_s, gather_s, reduce_s, drag
     )  # fmt: skip
@@ -338,6 +338,24 @@ def price(
         fixed_s=fixed_s, reduce_after_s=reduce_after_s,
         optimizer_s=optimizer_s, update_gather_s=update_gather_s,
     )  # fmt: skip
+
+
+def _replicas_slower(lowered: Lowered, constants: Constants) -> Floats:
+    r"""How many times as long compute takes beside other replicas as alone; shape (S,).
+
+    .. math:: (1 + \sigma E_n / \sqrt{k})\,(1 + j \log_2 n)
+
+    The step of n replicas is that of the slowest, with ``replica_spread`` sigma and E_n of `waiting.slowest_of`; those
+    that average parameters every k steps wait once for k of them, those that wait for nobody never. Replicas of one
+    process lose ``joint_drag`` j for every doubling besides, in a stack that has them so. Replicas of a causal language
+    model have sequences of one length and all do the same. Leaves out: that the spread of batches of few samples is
+    the wider one.
+    """
+    waits = lowered.uneven & (lowered.dp > 1) & (lowered.updates != UPDATES.index("asynchronous"))
+    spread = constants.get("replica_spread") * slowest_of(lowered.dp) / np.sqrt(np.maximum(lowered.local_steps, 1))
+    joint = np.array([c.stack.joint_replicas for c in lowered.contexts])[lowered.context] & (lowered.dp > 1)
+    drag = constants.get("joint_drag") * np.log2(np.maximum(lowered.dp, 1))
+    return np.asarray((1.0 + np.where(waits, spread, 0.0)) * (1.0 + np.where(joint, drag, 0.0)))
 
 
 def _dragged(

@@ -70,7 +70,7 @@ class Stack:
     (torch.utils.checkpoint without reentry; XLA drops what nothing reads).
     ``interleaves``: pipelines run the interleaved schedule with as many virtual stages as the blocks allow, unless
     told.
-    ``replica_drag``: what compute of data-parallel replicas loses for every doubling of them, beside their exchange.
+    ``joint_replicas``: the data-parallel replicas of a server share one process, whose host slows them all.
     ``network_cards``: cards of a server that its collectives keep busy; 0: all.
     ``assumed_micro_batch`` and ``assumed_batch_tokens``: the program's own defaults where a run does not state its
     batch.
@@ -123,7 +123,7 @@ class Stack:
     pipelined_call_host_s: float = 0.0
     pipeline_stall_s: float = 0.0
     pipeline_stall_chips: int = 0
-    replica_drag: float = 0.0
+    joint_replicas: bool = False
     network_cards: int = 0
     replay_stops_early: bool = False
     interleaves: bool = False
@@ -166,7 +166,7 @@ class Stack:
             ("allocator_share", 1.0), ("gradient_copy_byte", 16.0), ("pass_gradient_byte", 16.0),
             ("eager_kept_share", 2.0), ("update_byte", 32.0), ("loss_byte", 32.0),
             ("selective_share", 1.0), ("gathered_share", 1.0), ("framework_reserve_byte", 32e9),
-            ("vector_fp32_share", 1.0), ("replica_drag", 2.0),
+            ("vector_fp32_share", 1.0),
         ):  # fmt: skip
             if not 0.0 <= getattr(self, name) <= most:
                 raise ValueError(f"Stack {self.id!r}: {name} is {getattr(self, name)!r}; a number from 0 to {most:g}.")

@@ -186,7 +186,7 @@ LAYERS = (
         "utilisation",
         "modes",
     ),
-    ("kernels", "distinct", "schedules", "flows", "calibration.weights"),
+    ("kernels", "distinct", "schedules", "flows", "waiting", "calibration.weights"),
     (
         "stage_costs",
         "cut_search",

@@ -108,7 +108,9 @@ def network_in_network(*, image_size: int = 224, num_classes: int = 1000) -> Wor
 def _fire(ops: ImageOps, x: Tensor, squeezed: int, expanded: int) -> Tensor:
     """SqueezeNet's module: a 1 x 1 convolution, then a 1 x 1 and a 3 x 3 side by side."""
     x = ops.conv_relu(x, squeezed, 1)
-    return ops.concatenate(ops.conv_relu(x, expanded, 1), ops.conv_relu(x, expanded, 3, padding=1))
+    sides = (ops.conv_relu(x, expanded, 1), ops.conv_relu(x, expanded, 3, padding=1))
+    ops.fork(x, len(sides))
+    return ops.concatenate(*sides)
 
 
 def squeezenet1_0(*, image_size: int = 224, num_classes: int = 1000) -> Workload:

@@ -68,6 +68,8 @@ def _dense_block(layers: list[Layer], block: int, x: Tensor, *, count: int, grow
         # The first layer reads the block's input as it is.
         read = ops.concatenate(*parts) if len(parts) > 1 else x
         new = ops.norm_relu_conv(ops.norm_relu_conv(read, 4 * growth, 1), growth, 3, padding=1)
+        # Gradients of what earlier layers put out are added to those of the layers after.
+        ops.fork(read, 2)
         parts.append(new)
         if index == count:
             x = ops.concatenate(*parts)

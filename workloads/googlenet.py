@@ -77,12 +77,14 @@ def googlenet(
 def _module(
     ops: ImageOps, x: Tensor, one: int, before3: int, three: int, before5: int, five: int, pooled: int
 ) -> Tensor:
-    return ops.concatenate(
+    branches = (
         ops.conv_relu(x, one, 1),
         ops.conv_relu(ops.conv_relu(x, before3, 1), three, 3, padding=1),
         ops.conv_relu(ops.conv_relu(x, before5, 1), five, 5, padding=2),
         ops.conv_relu(ops.max_pool(x, 3, stride=1, padding=1), pooled, 1),
     )
+    ops.fork(x, len(branches))
+    return ops.concatenate(*branches)
 
 
 def _auxiliary(x: Tensor, num_classes: int, name: str) -> Layer:
@@ -163,10 +165,13 @@ def _batch_norm_module(
     branches.append(_biased(ops, _biased(ops, x, before, 1), three, 3, stride=stride, padding=1))
     y = _biased(ops, _biased(ops, x, before_double, 1), double, 3, padding=1)
     branches.append(_biased(ops, y, double, 3, stride=stride, padding=1))
-    if not one:
-        return ops.concatenate(*branches, ops.max_pool(x, 3, stride=2, ceil=True))
-    pooling = ops.max_pool if pool == "max" else ops.average_pool
-    return ops.concatenate(*branches, _biased(ops, pooling(x, 3, stride=1, padding=1), pooled, 1))
+    if one:
+        pooling = ops.max_pool if pool == "max" else ops.average_pool
+        branches.append(_biased(ops, pooling(x, 3, stride=1, padding=1), pooled, 1))
+    else:
+        branches.append(ops.max_pool(x, 3, stride=2, ceil=True))
+    ops.fork(x, len(branches))
+    return ops.concatenate(*branches)
 
 
 def inception_bn_small(*, image_size: int = 28, num_classes: int = 10) -> Workload:
@@ -184,7 +189,9 @@ def inception_bn_small(*, image_size: int = 28, num_classes: int = 10) -> Worklo
     ):
         ops = ImageOps()
         side = _biased(ops, x, one, 1) if one else ops.max_pool(x, 3, stride=2, ceil=True)
-        x = ops.concatenate(side, _biased(ops, x, three, 3, stride=1 if one else 2, padding=1))
+        main = _biased(ops, x, three, 3, stride=1 if one else 2, padding=1)
+        ops.fork(x, 2)
+        x = ops.concatenate(side, main)
         layers.append(ops.layer(f"module{index}", "block"))
     ops = ImageOps()
     ops.softmax_loss(ops.dense(ops.pool_to(x, 1), num_classes))
@@ -213,7 +220,9 @@ def inception_v4(*, image_size: int = 299, num_classes: int = 1000) -> Workload:
     layers = [ops.layer("stem", "conv")]
     for name, branches, count in _INCEPTION_V4:
         ops = ImageOps()
-        x = ops.concatenate(*(tensor for branch in branches for tensor in branch(ops, x)))
+        tensors = [tensor for branch in branches for tensor in branch(ops, x)]
+        ops.fork(x, len(branches))
+        x = ops.concatenate(*tensors)
         layers.append(ops.layer(name, "conv" if name.startswith("stem") else "block", repeat=count))
     ops = ImageOps()
     x = ops.dropout(ops.pool_to(x, 1))

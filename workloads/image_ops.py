@@ -134,13 +134,15 @@ class ImageOps:
     def max_pool(self, x: Tensor, kernel: int, *, stride: int, padding: int = 0, ceil: bool = False) -> Tensor:
         """Maximum pooling; keeps input and output."""
         out = self._window("max-pool", x, kernel, stride=stride, padding=padding, ceil=ceil)
-        self._vector("max-pool", out, reads=x.elements, saved=x.keep() + out.keep())
+        again = max(out.elements * kernel * kernel - x.elements, 0)
+        self._vector("max-pool", out, reads=x.elements, saved=x.keep() + out.keep(), again=again)
         return out
 
     def average_pool(self, x: Tensor, kernel: int, *, stride: int, padding: int = 0, ceil: bool = False) -> Tensor:
         """Average pooling over windows; keeps its input, as PyTorch does (whose shape alone would do)."""
         out = self._window("average-pool", x, kernel, stride=stride, padding=padding, ceil=ceil)
-        self._vector("average-pool", out, reads=x.elements, saved=x.keep())
+        again = max(out.elements * kernel * kernel - x.elements, 0)
+        self._vector("average-pool", out, reads=x.elements, saved=x.keep(), again=again)
         return out
 
     def pool_to(self, x: Tensor, side: int) -> Tensor:
@@ -154,6 +156,13 @@ class ImageOps:
         out = Tensor(sum(t.channels for t in tensors), tensors[0].hw)
         self._vector("concatenate", out, reads=out.elements)
         return out
+
+    def fork(self, x: Tensor, readers: int) -> None:
+        """Several ops read a tensor: the backward pass adds up the gradients that they give, in one kernel."""
+        if readers > 1:
+            self.ops.append(
+                vector(name="gradient sum", read_elements=0, write_elements=0, sum_elements=(readers + 1) * x.elements)
+            )
 
     def dropout(self, x: Tensor) -> Tensor:
         """Dropout; a one-byte mask is kept."""
@@ -213,12 +222,15 @@ class ImageOps:
         )
         return Tensor(x.channels, hw)
 
-    def _vector(self, name: str, out: Tensor, *, reads: int, saved: float = 0.0, parameters: int = 0) -> None:
+    def _vector(
+        self, name: str, out: Tensor, *, reads: int, saved: float = 0.0, parameters: int = 0, again: int = 0
+    ) -> None:
         self.ops.append(
             vector(
                 name=name,
                 read_elements=reads,
                 write_elements=out.elements,
+                window_elements=again,
                 saved_elements=saved,
                 parameters=parameters,
             )

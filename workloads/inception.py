@@ -28,7 +28,9 @@ def inception_v3(*, image_size: int = 299, num_classes: int = 1000, auxiliary: b
 
     def block(name: str, branches: tuple[Branch, ...], x: Tensor) -> Tensor:
         ops = ImageOps()
-        out = ops.concatenate(*(tensor for branch in branches for tensor in branch(ops, x)))
+        tensors = [tensor for branch in branches for tensor in branch(ops, x)]
+        ops.fork(x, len(branches))
+        out = ops.concatenate(*tensors)
         layers.append(ops.layer(name, "block"))
         return out
 
@@ -78,7 +80,9 @@ class Branch:
         for width, kernel, padding, stride in self.convs:
             x = ops.conv_norm_relu(x, width, kernel, padding=padding, stride=stride)
         if self.split:
-            return tuple(ops.conv_norm_relu(x, width, kernel, padding=pad) for width, kernel, pad in self.split)
+            tensors = tuple(ops.conv_norm_relu(x, width, kernel, padding=pad) for width, kernel, pad in self.split)
+            ops.fork(x, len(self.split))
+            return tensors
         return (x,)
 
 

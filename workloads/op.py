@@ -81,6 +81,10 @@ class Op:
         [FLOP]
     read_elements, write_elements
         Activation elements the kernel reads and writes in the forward pass; parameters and masks are left out.
+    window_elements
+        Elements that overlapping windows of a pooling read again, forward; as many again backward.
+    sum_elements
+        Elements that only the backward pass moves: gradients of a tensor that several ops read are added up.
     saved_elements
         Activation elements kept for the backward pass, in units of 2 bytes. A tensor is counted once, by the first op
         that keeps it. Attention's scores are apart, see the next three.
@@ -135,6 +139,8 @@ class Op:
     forward_flop: int = 0
     read_elements: int = 0
     write_elements: int = 0
+    window_elements: int = 0
+    sum_elements: int = 0
     saved_elements: float = 0.0
     score_elements: float = 0.0
     statistic_elements: float = 0.0
@@ -445,6 +451,8 @@ def vector(
     name: str,
     read_elements: int,
     write_elements: int,
+    window_elements: int = 0,
+    sum_elements: int = 0,
     saved_elements: float = 0.0,
     parameters: int = 0,
     split: str = "none",
@@ -458,6 +466,8 @@ def vector(
         parameters=parameters,
         read_elements=read_elements,
         write_elements=write_elements,
+        window_elements=window_elements,
+        sum_elements=sum_elements,
         saved_elements=saved_elements,
         split=split,
         launches=launches,

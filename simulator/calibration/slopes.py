@@ -22,9 +22,10 @@ from ..lowering import Context
 
 @dataclass(frozen=True, kw_only=True)
 class Owners:
-    """Which chip family, stack and fabrics every run depends on."""
+    """Which chip family, chip, stack and fabrics every run depends on."""
 
     chip: tuple[str, ...]
+    board: tuple[str, ...]
     stack: tuple[str, ...]
     up_fabric: tuple[str, ...]
     out_fabric: tuple[str, ...]
@@ -34,6 +35,7 @@ def owners_of(contexts: Sequence[Context]) -> Owners:
     """The owners of constants, run by run."""
     return Owners(
         chip=tuple(c.cluster.chip.architecture for c in contexts),
+        board=tuple(c.cluster.chip.id for c in contexts),
         stack=tuple(c.stack.id for c in contexts),
         up_fabric=tuple(c.cluster.up_fabric for c in contexts),
         out_fabric=tuple(c.cluster.out_fabric for c in contexts),

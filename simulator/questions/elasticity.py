@@ -93,6 +93,7 @@ def _owned(job: Job) -> Iterator[tuple[str, str]]:
     cluster = job.context.cluster
     owners = {
         "global": ("",), "chip": (cluster.chip.architecture,), "stack": (job.context.stack.id,),
+        "board": (cluster.chip.id,),
         "fabric": tuple(dict.fromkeys((cluster.up_fabric, cluster.out_fabric))),
     }  # fmt: skip
     for name, spec in SPECS.items():

@@ -17,7 +17,7 @@ from ..lowering import Context, Lowered, join, lower
 from ..pricing import Durations, price
 from ..staging import staged
 from ..traffic import Traffic, traffic_of
-from .feeding import fed_s
+from .feeding import fed_s, host_seconds
 from .rows import RunJob
 
 #: Workloads are lowered apart by how many blocks they have, up to each of these and beyond: joined, all take the width
@@ -29,12 +29,13 @@ _BLOCKS: Final = (4, 8, 11, 16, 24)
 class JobPart:
     """Jobs that are priced in one go; ``strategy`` is the row of each in ``lowered``, like jobs share one.
 
-    ``host_s`` is what the hosts of each work for a step [s], ``waited`` whether its chips wait for that (`feeding`).
+    ``host`` is what the hosts of each do for a step, (positions, 5) as `feeding.HostWork.amounts`, ``waited`` whether
+    its chips wait for that.
     """
 
     positions: Ints
     strategy: Ints
-    host_s: Floats
+    host: Floats
     waited: NDArray[np.bool_]
     lowered: Lowered
     traffic: Traffic
@@ -42,25 +43,26 @@ class JobPart:
     def step_s(self, constants: Constants) -> Floats:
         """Step time of every job of the part, shape (positions,) [s]."""
         alone_s = evaluate(self.lowered, constants, self.traffic).total_s[self.strategy]
-        return fed_s(alone_s, self.host_s, self.waited)
+        return fed_s(alone_s, host_seconds(self.host, constants), self.waited)
 
     def depending_on(self, keys: Collection[str]) -> NDArray[np.bool_]:
         """Whether any duration of a job depends on one of some constants, shape (positions,).
 
         A constant that is no number makes everything so that is computed from it, and nothing else.
         """
-        durations = price(self.lowered, _NoNumbers(keys), self.traffic)
+        unknown = _NoNumbers(keys)
+        durations = price(self.lowered, unknown, self.traffic)
         found = np.zeros(self.lowered.strategies, bool)
         for f in fields(Durations):
             found |= np.isnan(getattr(durations, f.name)).reshape(len(found), -1).any(axis=1)
-        return found[self.strategy]
+        return np.asarray(found[self.strategy] | np.isnan(host_seconds(self.host, unknown)))
 
     def only(self, positions: Ints, places: Ints) -> JobPart:
         """The jobs at some places of the part, at other positions."""
         rows, strategy = np.unique(self.strategy[places], return_inverse=True)
         lowered, shapes = self.lowered.only(rows)
         return JobPart(
-            positions=positions, strategy=strategy.reshape(-1).astype(np.int64), host_s=self.host_s[places],
+            positions=positions, strategy=strategy.reshape(-1).astype(np.int64), host=self.host[places],
             waited=self.waited[places], lowered=lowered, traffic=self.traffic.take(rows, shapes),
         )  # fmt: skip
 
@@ -152,7 +154,7 @@ def job_table(jobs: Sequence[RunJob]) -> JobTable:
         parts.append(
             JobPart(
                 positions=np.array(order), strategy=np.array(strategy),
-                host_s=np.array([host.seconds for host in hosts]), waited=np.array([host.waited for host in hosts]),
+                host=np.array([host.amounts for host in hosts]), waited=np.array([host.waited for host in hosts]),
                 lowered=joined, traffic=traffic_of(joined),
             )
         )  # fmt: skip

@@ -78,7 +78,11 @@ _NEVER: Final = 10**6
 _ONLY_BY_MEMORY: Final = ("nvidia-h100-96gb-hbm2e",)
 #: (source, chip) -> the chip that a source's short name means. torchtune's tokens/s on an "A6000" are 141 TFLOP/s of
 #: products without any recomputation, 91 % of the Ampere card's peak, 39 % of its successor's.
-_MEANT: Final[Mapping[tuple[str, str], str]] = {("pytorch/torchtune", "A6000"): "RTX 6000 Ada"}
+#: Lambda's folder of results on a laptop is called 3080Max-Q.
+_MEANT: Final[Mapping[tuple[str, str], str]] = {
+    ("pytorch/torchtune", "A6000"): "RTX 6000 Ada",
+    ("lambdal/deeplearning-benchmark", "RTX 3080 Laptop GPU"): "RTX 3080 Laptop GPU Max-Q",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

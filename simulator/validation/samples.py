@@ -25,6 +25,16 @@ ENTRIES: Final = (
     ("MLPerf", r"^DLRM$", "", "", "dlrm-mlperf"),
     # A compiled program has one shape: Google's pads every image.
     ("MLPerf", r"^Mask R-CNN R50-FPN$", "", "TPU", "mask-rcnn-r50-fpn-padded"),
+    # The program's resnet50, resnet101 and resnet152 stride in the first 1 x 1; its "_v1.5" are others.
+    (
+        "lambda-tensorflow|TensorFlow performance|tf-benchmark-gpu|ROCm/tensorflow-upstream",
+        r"^ResNet-(50|101|152)$",
+        "",
+        "",
+        r"resnet\1-v1",
+    ),
+    # So do Caffe's networks.
+    ("KISTI", r"^ResNet-(50|101|152)$", "", "", r"resnet\1-v1"),
     ("NeuSight", "^gpt3_xl$", "", "", "GPT3-XL (24 heads of 128)"),
 )
 

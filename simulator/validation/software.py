@@ -25,6 +25,7 @@ _LAMBDA_TF: Final = "lambdal/lambda-tensorflow"
 PROGRAMS: Final[tuple[tuple[Mapping[str, str], str], ...]] = (
     ({"source": "lambdal/deeplearning", "model": "^Transformer-XL", "software": r"^PyTorch 1\.4"}, "pytorch-xl-2020"),
     ({"source": "cybertronai", "model": "^Transformer-XL"}, "pytorch-xl-2020"),
+    ({"source": "tensorpack", "software": "Keras|matterport"}, "keras-2019"),
     ({"source": "lambdal/deeplearning", "model": "^Transformer-XL"}, "lambda-pytorch-xl"),
     ({"source": "cnn-benchmarks", "chip": "Xeon"}, "torch7-cpu"),
     ({"source": _LAMBDA_TF, "chip": "Radeon"}, "lambda-tf-rocm"),

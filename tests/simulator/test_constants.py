@@ -12,7 +12,7 @@ import simulator
 from simulator.constants import SCOPES, SPECS, Constants, key_of, log_prior, name_of
 
 #: How many kinds of constant a scope may have: per chip family, stack release and fabric, and in all.
-BUDGET = {"global": 40, "chip": 5, "stack": 4, "fabric": 3}
+BUDGET = {"global": 40, "chip": 5, "board": 1, "stack": 4, "fabric": 3}
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -68,7 +68,7 @@ def test_distance_from_the_prior_is_in_its_own_spread() -> None:
 
 
 def test_a_constant_of_no_scope_is_refused() -> None:
-    with pytest.raises(ValueError, match="scope is 'model'; legal: global, chip, stack, fabric"):
+    with pytest.raises(ValueError, match="scope is 'model'; legal: global, chip, board, stack, fabric"):
         replace(SPECS["call_s"], scope="model")
 
 

@@ -119,7 +119,7 @@ def test_slopes_of_moves_are_those_of_single_constants(lowered: JobTable, moves:
 def test_no_run_has_two_constants_of_a_move() -> None:
     one = ("a", "b", "c", "a", "d")
     other = ("x", "a", "b", "c", "d")
-    moves = moves_of(Owners(chip=("k",) * 5, stack=("s",) * 5, up_fabric=one, out_fabric=other))
+    moves = moves_of(Owners(chip=("k",) * 5, board=("b",) * 5, stack=("s",) * 5, up_fabric=one, out_fabric=other))
     for keys in moves.keys:
         owners = {key.split(":")[1] for key in keys if key.startswith("fabric:")}
         assert all(len({a, b} & owners) <= 1 for a, b in zip(one, other, strict=True) if a != b)

@@ -407,6 +407,8 @@ LAMBDA_TF = {"source": "lambdal/lambda-tensorflow-benchmark", "software": "Tenso
         ),
         (LAMBDA_TF | {"software": "TensorFlow 2.4.1"}, "lambda-tf-cudnn8"),
         (LAMBDA_TF | {"software": "TensorFlow", "chip": "Radeon Pro VII", "chip_memory_gb": "16"}, "lambda-tf-rocm"),
+        ({"source": "tensorpack/benchmarks", "software": "TensorFlow 1.13.1; Keras multi_gpu_model"}, "keras-2019"),
+        ({"source": "tensorpack/benchmarks", "software": "TensorFlow 1.13.1; tensorpack"}, "tensorpack-2019"),
         ({"source": "jcjohnson/cnn-benchmarks", "software": "Torch7, cuDNN 4.0.07"}, "torch7-2016"),
         ({"source": "jcjohnson/cnn-benchmarks", "software": "Torch7, cuDNN 5.0.05"}, "torch7-2017"),
         ({"source": "jcjohnson/cnn-benchmarks", "software": "Torch7 nn (no cuDNN)"}, "torch7-native"),
@@ -422,19 +424,35 @@ def test_a_pipeline_whose_program_makes_one_micro_batch_runs_the_whole_batch_at_
     assert job(source="a made table", **changes).parallelism.micro_batch < 16
 
 
-def test_replicas_that_drag_on_each_other_lose_as_much_for_every_doubling() -> None:
+def test_replicas_of_one_process_lose_as_much_for_every_doubling() -> None:
     changes = LAMBDA_TF | {"precision": "fp16_mixed"}
 
-    def step(chips: int, drag: float) -> float:
+    def step(chips: int, drag: float, joint: bool = True) -> float:
         run = network(**(changes | {"num_chips": str(chips), "global_batch": str(32 * chips)}))
-        context = replace(run.context, stack=replace(run.context.stack, id="made", replica_drag=drag))
-        return float(job_table([replace(run, context=context)]).step_s(Constants())[0])
+        context = replace(run.context, stack=replace(run.context.stack, id="made", joint_replicas=joint))
+        constants = Constants(values={"joint_drag": drag, "replica_spread": 0.001})
+        return float(job_table([replace(run, context=context)]).step_s(constants)[0])
 
-    alone = step(1, 0.0)
+    alone = step(1, 0.01)
     assert step(1, 0.5) == alone
-    lost = [step(chips, 0.5) - step(chips, 0.0) for chips in (2, 4, 8)]
+    lost = [step(chips, 0.5) - step(chips, 0.01) for chips in (2, 4, 8)]
     assert 0.4 * alone < lost[0] < 0.6 * alone
     assert lost[0] < lost[1] < lost[2]
+    assert step(8, 0.5, joint=False) == step(8, 0.01, joint=False)
+
+
+def test_replicas_of_images_wait_for_the_slowest_and_those_of_a_language_model_do_not() -> None:
+    def step(spread: float, **changes: str) -> float:
+        run = network(**changes)
+        return float(job_table([run]).step_s(Constants(values={"replica_spread": spread}))[0])
+
+    one = LAMBDA_TF | {"num_chips": "1", "global_batch": "32"}
+    assert step(0.2, **one) == step(0.001, **one)
+    eight = LAMBDA_TF | {"num_chips": "8", "global_batch": "256"}
+    # A standard deviation of a tenth: eight replicas wait 1.43 of it.
+    assert step(0.1, **eight) / step(0.001, **eight) == pytest.approx(1.14, abs=0.03)
+    words = [job_table([job()]).step_s(Constants(values={"replica_spread": s}))[0] for s in (0.2, 0.001)]
+    assert words[0] == words[1]
 
 
 def test_a_batch_that_is_that_of_all_chips_is_not_multiplied_by_them() -> None:
@@ -463,6 +481,10 @@ def test_a_short_name_means_the_chip_that_its_source_had() -> None:
     one = job(**row, source="pytorch/torchtune", software="torchtune")
     assert one.context.cluster.chip.id == "rtx-6000-ada"
     assert any("A6000" in line for line in one.assumed)
+    laptop = row | {"chip": "RTX 3080 Laptop GPU", "chip_memory_gb": "16"}
+    assert job(**laptop).context.cluster.chip.id == "rtx-3080-laptop"
+    thin = job(**laptop, source="lambdal/deeplearning-benchmark")
+    assert thin.context.cluster.chip.id == "rtx-3080-laptop-max-q"
 
 
 def test_fused_attention_of_long_sequences_stays_off_chips_that_have_none() -> None:
@@ -647,9 +669,13 @@ def test_a_fit_finds_planted_step_times_and_the_constants_behind_them(planted: t
     assert np.mean(left) < 0.03
     assert result.residuals == pytest.approx(np.log(lowered.step_s(result.constants) / measured), abs=1e-4)
 
-    # A slower chip and a slower stack look alike: only their ratio can be found.
+    # A slower chip, its clock and a slower stack look alike: only what they come to together can be found.
+    chips = {j.context.cluster.chip.id for j in jobs}
+
     def rate(constants: Constants) -> float:
-        return constants.get("matrix_fraction", "ampere") / constants.get("compute_scale", "megatron-deepspeed")
+        clock = np.mean([constants.get("clock_scale", chip) for chip in chips])
+        stack = constants.get("compute_scale", "megatron-deepspeed")
+        return float(constants.get("matrix_fraction", "ampere") * clock / stack)
 
     assert rate(result.constants) == pytest.approx(rate(truth), rel=0.1)
 

@@ -230,8 +230,9 @@ def test_traffic_of_the_zoo_is_that_of_pytorchs_kernels(name: str) -> None:
 #: By how much a step of the imported network may differ from that of the shipped one, where PyTorch's own kernels
 #: differ from those the zoo describes: gates and rotary positions in several kernels (llama), rows spread to experts in
 #: fewer (mixtral), RMS norms as one kernel instead of six, of a network too small to hide launches (t5); a few
-#: element-wise kernels more (gpt-2), which weigh more since what cores keep in flight bounds them.
-STEP_WITHIN = {"llama": 0.19, "mixtral": 0.12, "t5": 0.25, "gpt-2": 0.045}
+#: element-wise kernels more (gpt-2), which weigh more since what cores keep in flight bounds them;
+#: gradients of a tensor that many layers read, which an import does not add up (densenet121).
+STEP_WITHIN = {"densenet121": 0.05, "llama": 0.19, "mixtral": 0.12, "t5": 0.25, "gpt-2": 0.045}
 
 
 @pytest.mark.parametrize("name", NAMES)
