@@ -1,7 +1,8 @@
 """The constants that are fitted: each has a name, a unit, a plausible range and a prior; nothing else is.
 
 A constant belongs to a *scope*: everything ("global"), a chip family ("chip"), one chip of it ("board"), a stack release
-("stack") or a fabric ("fabric"). A calibration file gives values and names the rows they were fitted on; where it is silent the prior holds.
+("stack") or a fabric ("fabric"). A calibration file gives values and names the rows they were fitted on; where it is
+silent the prior holds.
 """
 
 # ruff: noqa: E501 (the table of constants reads by its columns)
