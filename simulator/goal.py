@@ -93,7 +93,8 @@ def samples_to_target(
         high_samples=high * size, points=answer.own_points, largest_batch=max(p.batch or 0.0 for p in reached),
         assumed=f"samples to {reference.target}: the mean crossing of {answer.own_points} published points of "
         f"{point.network}, tuned as {', '.join(w for w in words if w)} at batch {reference.batch:,.0f}; "
-        f"published runs{f' with {optimizer}' if optimizer else ''} reached it up to batch {ceiling:,.0f}",
+        f"published runs{f' with {reference.optimizer}' if optimizer else ''} reached it up to batch {ceiling:,.0f}"
+        f"{f', none with {optimizer}' if _rule_of(optimizer) not in ('', reference.optimizer) else ''}",
     )  # fmt: skip
 
 
@@ -128,9 +129,14 @@ def _of_target(model: str, points: Sequence[Point], target: str) -> tuple[Point,
     return found
 
 
+def _rule_of(optimizer: str) -> str:
+    """What published runs call an update rule."""
+    return "sgd" if optimizer.startswith(("sgd", "momentum")) else "adam" if optimizer.startswith("adam") else optimizer
+
+
 def _nearest(model: str, reached: Sequence[Point], batch: int, optimizer: str) -> Point:
     """The published run nearest in batch, of benchmark rounds before others; raises where none reached so far."""
-    word = "sgd" if optimizer.startswith(("sgd", "momentum")) else "adam" if optimizer.startswith("adam") else optimizer
+    word = _rule_of(optimizer)
     mine = [p for p in reached if p.optimizer == word] if word else []
     pool = mine or list(reached)
     far = max(pool, key=lambda p: p.batch or 0.0)

@@ -170,7 +170,7 @@ def whole_run(
         constants, record = calibration.constants, record or calibration.record
     job = resolve(query)
     if job.amount is None:
-        raise RunError("run: how much data it trains on is not said; legal: tokens, samples or epochs, as 300e9.")
+        raise RunError("run: how much data it trains on is not said; legal: tokens, samples, epochs or a target.")
     found = search(job, constants)
     if not len(found.order):
         raise RunError(f"run: nothing fits on {job.chips} chips. {nearest_fit(found)}")

@@ -242,10 +242,6 @@ def _lstm(kind: str) -> Callable[[Any, list[Any]], Found]:
     return read
 
 
-def _sum(args: Any, made: list[Any]) -> Found:
-    return _cells("row_sum")(args, made)
-
-
 def _copy(args: Any, made: list[Any]) -> Found:
     return _cells("copy" if args[0].is_contiguous() else "turned_copy")(args, made)
 
@@ -260,7 +256,7 @@ READERS: Final[Mapping[str, Callable[[Any, list[Any]], Found | None]]] = {
     "native_batch_norm": _channels("batchnorm"), "native_batch_norm_backward": _channels("batchnorm_bwd"),
     "max_pool2d_with_indices": _channels("maxpool"),
     "max_pool2d_with_indices_backward": _channels("maxpool_bwd"), "mean": _channels("mean"),
-    "sum": _sum, "clone": _copy, "copy_": _cells("copy"), "stack": _cells("stack"), "cat": _cells("stack"),
+    "sum": _cells("row_sum"), "clone": _copy, "copy_": _cells("copy"), "stack": _cells("stack"), "cat": _cells("stack"),
     "add": _cells("add"), "relu": _cells("relu"), "threshold_backward": _cells("relu_bwd"), "gelu": _cells("gelu"),
     "gelu_backward": _cells("gelu_bwd"), "native_layer_norm": _cells("layernorm"),
     "native_layer_norm_backward": _cells("layernorm_bwd"), "_log_softmax": _cells("log_softmax"),

@@ -15,7 +15,7 @@ class BenchCase:
     """One network to train.
 
     ``sizes`` are those of its kind: see `NETWORKS`. ``ranks`` processes each train their own copy on ``batch`` samples
-    and share gradients. ``seconds`` of training are enough for its median.
+    and share gradients.
     """
 
     name: str

@@ -16,7 +16,6 @@ from hwmodels.datafile import DataFileError, read_text
 from ..errors import InputError
 from ..machine_fit.calibrate import StepMachine
 from ..output import write_atomically
-from ..probe.timing import median_error
 from .models import BenchCase
 from .predict import PredictedStep, predicted
 from .worker import Trained, train_case
@@ -221,8 +220,3 @@ def report_of(text: str, path: str) -> BenchReport:
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:120]}.") from None
-
-
-def spread_of(r: BenchResult) -> float:
-    """The standard error of a case's median, as a share of it."""
-    return median_error(r.measured_s, r.low_quartile_s, r.high_quartile_s, max(r.steps, 1))

@@ -14,7 +14,7 @@ from .ask_fleet import fleet_answer
 from .asking import EXIT_NOTHING_FITS, JSON, OUT, asks
 from .printing import as_json_text, deliver
 from .question import question_of
-from .run_terms import duration, number, run_terms_options, take_terms
+from .run_terms import count, duration, number, run_terms_options, take_terms
 
 if TYPE_CHECKING:
     from ..query import PlanQuery
@@ -121,7 +121,7 @@ def _values(given: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
             elif key == "within":
                 values[key] = duration(text)
             elif key in ("base", "fleet"):
-                values[key] = int(number(text))
+                values[key] = count(text)
             else:
                 values[key] = number(text)
             if values[key] == 0:

@@ -32,7 +32,7 @@ def fleet_answer(
     if not jobs:
         raise InputError("ask fleet: no job is named; legal: one job file or more, as a.toml b.toml.")
     for path in jobs:
-        name = Path(path).stem
+        name = _job_name(path)
         if name in queries:
             problems.append(f"{path!a}: a job called {name!a} is there already; legal: files of different names.")
             continue
@@ -43,9 +43,16 @@ def fleet_answer(
             queries[name] = replace(query, chips=0) if opened else query
         except InputError as error:
             problems += error.problems
+    from ..questions.dates import date_after
+
     start = values.get("start", "")
     due = _named(values.get("due", ()), "due", lambda text: _due_s(text, start), problems)
     weights = _named(values.get("weight", ()), "weight", number, problems)
+    if start:
+        try:
+            date_after(start, 0.0)
+        except InputError as error:
+            problems += error.problems
     if problems:
         raise InputError(*dict.fromkeys(problems))
     from ..questions.fleet_runs import plan_fleet
@@ -60,6 +67,11 @@ def fleet_answer(
     )  # fmt: skip
     late = any(slot.late_s for slot in found.schedule.slots)
     return fleet_text(found, start=start), fleet_mapping(found), not late
+
+
+def _job_name(path: str) -> str:
+    """A job is called like its file: of runs/gpt.v2.toml that is gpt.v2."""
+    return Path(path).name.removesuffix(".toml")
 
 
 def _due_s(text: str, start: str) -> float:
@@ -78,7 +90,7 @@ def _named(pairs: Sequence[str], option: str, read: Any, problems: list[str]) ->
     found: dict[str, float] = {}
     for pair in pairs:
         name, sign, text = pair.rpartition("=")
-        name = Path(name).stem
+        name = _job_name(name)
         try:
             if not sign or not name:
                 raise InputError("as JOB=VALUE.")

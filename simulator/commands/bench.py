@@ -43,7 +43,7 @@ def bench(
     if markdown and as_json:
         raise InputError("--markdown, --json: choose one.")
     from ..bench.models import shared_cases, short_cases, single_cases
-    from ..bench.run import BenchReport, as_dict, read_bench, run_bench, write_bench
+    from ..bench.run import BenchReport, as_dict, laws_of, read_bench, run_bench, write_bench
     from ..bench.text import bench_markdown, bench_text
     from ..output import require_writable
     from ..probe.device import Device, require_torch
@@ -64,8 +64,8 @@ def bench(
     if there is not None and (found := differences(there.machine, here)):
         raise InputError(f"{out}: is of another machine or other software ({'; '.join(found[:3])}); name another.")
     machine = _fitted(device, probed, out, short)
-    from ..bench.run import laws_of
-
+    if there is not None and there.laws != laws_of(machine):
+        raise InputError(f"{out}: was begun with another probe; name that with --probe, or another file with --out.")
     begun = BenchReport(date=_today(), machine=here, load=load, laws=laws_of(machine), results=())
     report = run_bench(
         chosen, machine, report=there or begun, seconds=0.2 if short else seconds, tell=note,

@@ -37,7 +37,7 @@ def run(
 ) -> int:  # fmt: skip
     """Follow a whole run: steps, evaluations, checkpoints, failures; time, money and energy.
 
-    Needs an amount of data: --tokens, --samples or --epochs. Its best strategy is that of `trainyard plan`.
+    Needs an amount of data: --tokens, --samples, --epochs or --target. Its best strategy is that of `trainyard plan`.
     """
     terms = take_terms(flags)
     if by is not None and start is None:

@@ -93,6 +93,11 @@ def number(text: str) -> float:
     return float(_read(text, "number"))
 
 
+def count(text: str) -> int:
+    """A whole number, 0 or more."""
+    return int(_read(text, "count"))
+
+
 _DURATION: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*(s|min|h|d)\s*")
 _SECONDS: Final = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 

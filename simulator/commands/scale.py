@@ -211,7 +211,7 @@ def _without_target(point: Mapping[str, Any], called: Callable[[KeyPath], str]) 
     """The question without its target and why that is not reached; None where something else is wrong with it."""
     from ..goal import NotReachedError, samples_to_target
     from ..job import workload_of
-    from ..query import QueryError, query_from_mapping
+    from ..query import JOB, QueryError, query_from_mapping, read_value
 
     job = point["job"]
     if not isinstance(job, dict) or not isinstance(job.get("target"), str):
@@ -222,7 +222,7 @@ def _without_target(point: Mapping[str, Any], called: Callable[[KeyPath], str]) 
         query = query_from_mapping({**point, "job": open_job}, where=called)
         samples_to_target(
             workload_of(query), job["target"], global_batch=query.global_batch, optimizer=query.optimizer,
-            dataset_samples=float(size),
+            dataset_samples=float(read_value(JOB["dataset_samples"], size)) if size else 0.0,
         )  # fmt: skip
     except NotReachedError as error:
         return query, str(error)

@@ -20,18 +20,27 @@ MOST_PHASES: Final = 32
 def phase_queries(tables: Mapping[str, Any], listed: object, place: Place) -> tuple[tuple[PlanQuery, ...], list[str]]:
     """One question for every phase, and all their problems; the first has every table's own."""
     from hwmodels.datafile import did_you_mean
+    from workloads.workload import Workload
 
     from ..query import QueryError, query_from_mapping
 
     job = tables.get("job", {})
+    if not isinstance(job, Mapping):
+        return (), [f"{place(('job',))}: legal: a table, [job]."]
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed) or not listed:
         return (), [f"{place(('phases',))}: legal: [[phases]], each with batch, epochs or samples, and image_size."]
     if len(listed) > MOST_PHASES:
         return (), [f"{place(('phases',))}: {len(listed)} phases; legal: 1 to {MOST_PHASES}."]
     problems = [
         f"{place(('job', key))}: is given beside [[phases]], which say how much; leave it out."
-        for key in ("tokens", *_LENGTHS, "target") if isinstance(job, Mapping) and key in job
+        for key in ("tokens", *_LENGTHS, "target", "global_batch") if key in job
     ]  # fmt: skip
+    sized = [i for i, entry in enumerate(listed) if "image_size" in entry]
+    if sized and "image_size" in job:
+        problems.append(f"{place(('job', 'image_size'))}: is given beside phases with their own; leave it out.")
+    if sized and isinstance(job.get("model"), Workload):
+        where = place(("phases", sized[0], "image_size"))
+        problems.append(f"{where}: a network of one's own has one size; legal: a name of `trainyard catalog models`.")
     queries: list[PlanQuery] = []
     for i, entry in enumerate(listed):
         problems += [
@@ -41,7 +50,7 @@ def phase_queries(tables: Mapping[str, Any], listed: object, place: Place) -> tu
         if "batch" not in entry or sum(key in entry for key in _LENGTHS) != 1:
             problems.append(f"{place(('phases', i))}: needs batch, and one of epochs, samples.")
         own = {KEYS[key]: value for key, value in entry.items() if key in KEYS}
-        if problems or not isinstance(job, Mapping):
+        if problems:
             continue
 
         def called(key: Any, i: int = i, own: Mapping[str, Any] = own) -> str:

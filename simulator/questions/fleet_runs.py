@@ -12,7 +12,7 @@ from simulator.errors import InputError
 from simulator.outcome.failures import RunError
 from simulator.query import PlanQuery
 from simulator.questions.dates import chip_counts
-from simulator.questions.fleet import FleetJob, Schedule, Slot, schedule
+from simulator.questions.fleet import GOALS, FleetJob, Schedule, Slot, schedule
 from simulator.whole_run import RunTerms, WholeRun, whole_run
 
 #: Numbers of chips that a job is tried on, the largest of the doublings.
@@ -64,6 +64,8 @@ def plan_fleet(
     """
     if not jobs:
         raise RunError("fleet: no jobs; legal: at least one.")
+    if goal not in GOALS:
+        raise RunError(f"fleet: goal {goal!a}; legal: {', '.join(GOALS)}.")
     systems = list(dict.fromkeys(query.system for query in jobs.values()))
     if len(systems) > 1:
         raise RunError(f"fleet: jobs name {', '.join(systems)}; legal: one system for all of them.")

@@ -184,6 +184,12 @@ def cross_fit(
         )
     lowered = job_table(jobs) if lowered is None else lowered
     folds = np.array([fold_of(job.group, hold) for job in jobs])
+    if len(np.unique(folds)) < 2:
+        found = sorted({job.group[0] for job in jobs})
+        raise TableError(
+            f"--held-out --by {hold}: all {len(jobs)} runs would be left out at once ({', '.join(found[:3])}); "
+            f"legal: a table of several {hold}, or without --held-out."
+        )
     step = np.zeros(len(jobs))
     constants: dict[int, Constants] = {}
     fits = FoldFits(

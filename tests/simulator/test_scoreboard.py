@@ -23,6 +23,7 @@ from simulator.validation.runs import (
     OUTPUT_COLUMNS,
     CrossFit,
     TableError,
+    cross_fit,
     fold_of,
     predictions_csv,
     read_table,
@@ -371,3 +372,11 @@ def test_one_efficiency_of_any_ideal_time_is_fitted_on_the_other_folds(table):
     folds = np.array([fold_of(job.group) for job in jobs])
     # A yardstick that is right up to one factor is right.
     assert baseline_step_s(jobs, measured, folds, ideal_s=0.1 * measured) == pytest.approx(measured)
+
+
+def test_a_table_of_one_source_cannot_be_held_out_by_sources():
+    table = read_table(SHIPPED)
+    source = table.jobs[table.primary[0]].group[0]
+    alone = [i for i in table.primary if table.jobs[i].group[0] == source]
+    with pytest.raises(TableError, match="left out at once"):
+        cross_fit(replace(table, primary=alone), hold="sources")

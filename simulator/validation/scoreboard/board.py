@@ -99,8 +99,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return value
-
-
-def parts_named(board: Mapping[str, Any], dimension: str) -> dict[str, Mapping[str, Any]]:
-    """Scores of a dimension by word."""
-    return {part["name"]: part for part in board["parts"][dimension]}

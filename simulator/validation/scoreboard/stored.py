@@ -19,7 +19,17 @@ from ...calibration_data import load
 from ...constants import Constants
 from ...output import write_atomically
 from ..baseline import baseline_step_s
-from ..runs import HOLDS, CrossFit, Prediction, Table, TableError, ValidationResult, finite_number, fold_of
+from ..runs import (
+    HOLDS,
+    OUTPUT_COLUMNS,
+    CrossFit,
+    Prediction,
+    Table,
+    TableError,
+    ValidationResult,
+    finite_number,
+    fold_of,
+)
 from ..training_summary import training_errors
 from .board import scoreboard
 
@@ -50,7 +60,7 @@ def read_predictions(table: Table, path: Path, *, hold: str) -> ValidationResult
             lines = list(csv.DictReader(file))
     except OSError as error:
         raise TableError(f"{path}: {error.strerror or error}.") from error
-    if len(lines) != len(table.rows) or not lines or "predicted" not in lines[0]:
+    if len(lines) != len(table.rows) or not lines or not set(OUTPUT_COLUMNS) <= set(lines[0]):
         raise TableError(f"{path}: {len(lines)} predictions; the table has {len(table.rows)} rows.")
     predictions = tuple(
         Prediction(
@@ -69,7 +79,6 @@ def read_predictions(table: Table, path: Path, *, hold: str) -> ValidationResult
     jobs = [table.jobs[i] for i in table.primary]
     measured = np.array([table.measured_s[i] for i in table.primary])
     folds = np.array([fold_of(job.group, hold) for job in jobs])
-    shipped = load("default")
     shipped = load("default")
     crossed = CrossFit(
         index=table.primary, step_s=np.array(step_s), baseline_s=baseline_step_s(jobs, measured, folds),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -69,11 +68,6 @@ def _worst(runs: RunsScored, members: list[int], row: str) -> Worst:
 def worse_than_utilisation(groups: tuple[Worst, ...]) -> tuple[Worst, ...]:
     """Groups whose error is more than constant utilisation's, the most excess first."""
     return tuple(sorted((w for w in groups if w.size > w.utilisation), key=lambda w: w.utilisation - w.size))
-
-
-def ratio(error: float) -> float:
-    """Predicted over measured step time."""
-    return math.exp(error)
 
 
 def explanations() -> Mapping[Group, tuple[str, str]]:

@@ -63,6 +63,9 @@ def test_the_text_has_a_line_for_each_phase_and_the_plan_of_the_longest(planned)
         ("chips = 128", "chips = 128\nepochs = 90", "is given beside [[phases]]"),
         ("[[phases]]\nbatch = 8192", "[phases]\nbatch = 8192", "legal: [[phases]]"),
         ('model = "resnet50"', 'model = "resnet5"', "resnet50"),
+        ("chips = 128", "chips = 128\nglobal_batch = 64", "is given beside [[phases]]"),
+        ("chips = 128", "chips = 128\nimage_size = 64", "is given beside phases with their own"),
+        (JOB, "job = 3\n", "legal: a table, [job]"),
     ],
 )
 def test_a_mistake_in_a_phase_is_told_with_its_line(planned, old, new, says):
