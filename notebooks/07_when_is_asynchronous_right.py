@@ -76,9 +76,9 @@ print(
 #
 # ## Waiting inside groups: 15 PFLOP/s on Cori
 #
-# 9,600 KNL, nine and eight groups (recalled), synchronous inside, asynchronous across (arXiv:1708.05256). The step of
-# our engine has no jitter; published rates beside it. Counted are products, three times the forward pass. One
-# server, a baseline: published about 2 TFLOP/s.
+# 9,600 KNL, nine and eight groups (recalled), synchronous inside, asynchronous across (arXiv:1708.05256). Our step is
+# of all in step; it waits for the slowest, by one spread fitted on all runs. Published rates stand beside it. Counted
+# are products, three times the forward pass. One server, a baseline: published about 2 TFLOP/s.
 
 # %%
 nodes = 9600
@@ -96,14 +96,14 @@ for name in ("hep-cnn", "climate-cnn"):
     groups = int(published_value("groups", name, "groups"))
     rows[name] = {"one": rates[1], "whole": rates[nodes], "stated": stated, "groups": groups}
     print(
-        f"{name:12} one server {rates[1] / 1e12:.2f} TFLOP/s (published about 2); {nodes:,} without jitter "
+        f"{name:12} one server {rates[1] / 1e12:.2f} TFLOP/s (published about 2); {nodes:,} in step "
         f"{rates[nodes] / 1e15:5.2f} PFLOP/s, published sustained {stated / 1e15:5.2f}, ratio "
         f"{rates[nodes] / stated:.2f}; published efficiency against one server {stated / nodes / 2e12:.0%}"
     )
 
 # %% [markdown]
-# What is missing in our figure is the slowest of a group. Which spread of a server's step would take the published
-# rate of one server to that of all? And with that spread: what would one group of all have made, what more groups?
+# How much of the loss is the slowest of a group? Which spread of a server's step would take the published rate of one
+# server to that of all? And with that spread: what would one group of all have made, what more groups?
 
 # %%
 kinds = ("lognormal", "shifted_exponential")

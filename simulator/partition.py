@@ -451,7 +451,7 @@ def lower_messages(workload: Workload, *, recipe: PrecisionRecipe, shapes: Shape
     shared[:, _tied_head(workload)] = workload.tied_parameters / shapes.tp
     # What the last op of a repeated block hands on is what a stage hands on.
     repeated = max(workload.layers, key=lambda layer: layer.repeat)
-    handed = shapes.micro_batch * repeated.ops[-1].write_elements / shapes.cp
+    handed = shapes.micro_batch * repeated.handed_elements / shapes.cp
     boundary = recipe.storage_byte * handed / np.where(shapes.sequence_parallel, shapes.tp, 1.0)
     scans = np.full((count, blocks), any(is_scan(op) for layer in workload.layers for op in layer.ops))
     wrapped = np.tile(are_spread(workload), (count, 1))

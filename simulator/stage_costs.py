@@ -62,21 +62,21 @@ def crossing_elements(workload: Workload) -> Floats:
     crossing = np.zeros(max(len(single) - 1, 0))
     for place in range(1, len(single)):
         before, behind = single[place - 1], single[place]
-        crossing[place - 1] = max(before.ops[-1].write_elements, _read_once(before, behind))
+        crossing[place - 1] = max(before.handed_elements, _read_once(before, behind))
     for source, reader, elements in _skips(single):
         # What a layer hands on anyhow is not sent twice across the cut behind it.
-        own = single[source].ops[-1].write_elements == elements
+        own = single[source].handed_elements == elements
         crossing[source + own : reader - 1] += elements
-        written = single[reader - 1].ops[-1].write_elements
+        written = single[reader - 1].handed_elements
         crossing[reader - 1] = max(crossing[reader - 1], written + elements)
     encoder, last_block = _encoder_decoder(single)
     if encoder is not None:
-        crossing[encoder + 1 : last_block] += single[encoder].ops[-1].write_elements
+        crossing[encoder + 1 : last_block] += single[encoder].handed_elements
     return crossing
 
 
 def _read_once(before: Layer, behind: Layer) -> int:
-    first, written = behind.ops[0], before.ops[-1].write_elements
+    first, written = behind.ops[0], before.handed_elements
     twice = first.kind == "vector" and first.read_elements == 2 * written == 2 * first.write_elements
     return written if twice or first.kind == "embedding" else first.read_elements
 
@@ -85,7 +85,7 @@ def _skips(single: list[Layer]) -> list[tuple[int, int, int]]:
     """(layer that writes, layer that reads, elements) of tensors that layers in between do not touch."""
     found = []
     for reader in range(2, len(single)):
-        written = single[reader - 1].ops[-1].write_elements
+        written = single[reader - 1].handed_elements
         for op in single[reader].ops[:2]:
             missing = 0
             if op.kind == "vector" and op.read_elements == op.write_elements > written:

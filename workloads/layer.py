@@ -40,6 +40,11 @@ class Layer:
         return sum(op.forward_flop for op in self.ops if op.kind in COUNTED_KINDS)
 
     @property
+    def handed_elements(self) -> int:
+        """Activations that one repeat hands on for one sample: what its last op with a forward result writes."""
+        return next((op.write_elements for op in reversed(self.ops) if op.write_elements), 0)
+
+    @property
     def spread_parameters(self) -> int:
         """Parameters of one repeat that expert parallelism spreads."""
         return sum(op.parameters for op in self.ops if op.is_spread)

@@ -8,8 +8,8 @@ def test_not_waiting_gains_little_and_its_samples_are_unknown(results_of):
     # Some law with a heavy tail wants the published number of backups, a narrow one none worth the name.
     assert results["best"]["pareto 0.05"][0] == results["stated_backups"] == 4
     assert results["best"]["lognormal 0.05"][1] > 0.97
-    # Without jitter the machine is predicted faster than it was published to be.
-    assert all(1.1 < ratio < 1.8 for ratio in results["cori"].values())
+    # All servers in step, with the spread of replicas that other runs showed.
+    assert all(0.85 < ratio < 1.25 for ratio in results["cori"].values())
     assert all(0.03 < spread < 0.25 for spread in results["spreads"])
     # A ninth of the servers in a group: a tenth more speed, whatever the law.
     assert all(1.03 < gain < 1.2 for gain in results["bought"].values())

@@ -12,7 +12,7 @@ def test_compression_pays_by_the_network_and_sparsity_by_the_density(results_of)
     # Coded ones: near on one server, too fast by up to a half on eight; the notebook says so.
     for key, ratios in off.items():
         if " coded " in key:
-            assert 0.9 < ratios[0] < 1.15
+            assert 0.85 < ratios[0] < 1.15
             assert 1.0 < ratios[-1] < 1.5
     # Published: 3.0 and 1.1 times.
     assert 2.5 < results["gain"]["vgg16"] < 5.5

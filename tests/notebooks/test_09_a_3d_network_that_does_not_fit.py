@@ -14,11 +14,14 @@ def test_a_cube_that_fits_on_no_chip_is_cut_into_four_slabs_and_both_measured_ru
     assert results["halo_ratio"] == pytest.approx(1.0)
     assert 0.0 < results["halo_share"] < 0.05
     assert results["efficiency"] == sorted(results["efficiency"], reverse=True)
-    assert 0.9 < results["efficiency"][-1] < 1.0
+    # The halos cost little; waiting for the slowest of 128 replicas costs the rest.
+    assert 0.75 < results["efficiency"][-1] < 0.95
     # 3-D convolutions come out too fast on both machines, and the notebook says so.
     assert 1.0 < results["v100_ratio"] < 1.9
     assert 1.0 < results["knl_ratio"] < 2.1
-    # A spread of a few percent would be enough for what 8,192 nodes lost.
-    assert results["knl_efficiency"] > 0.95
+    # A spread of a few percent is enough for what 8,192 nodes lost, about the one that is fitted.
+    assert results["knl_efficiency"] == pytest.approx(0.77, abs=0.06)
+    assert results["alike"] > 0.95
     assert 0.05 < results["needed_variation"] < 0.09
+    assert results["needed_variation"] == pytest.approx(results["fitted_spread"], rel=0.25)
     assert results["figures"] == 3

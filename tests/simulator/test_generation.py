@@ -167,7 +167,7 @@ def test_what_does_not_fit_says_what_it_needs():
 
 #: One layer of GPT-3 175B on 4 A100 of 80 GB, tensor-parallel, batch 8, op by op, all-reduces included: sums [s] of
 #: PrincetonUniversity/LLMCompass@2e015fd, ae/figure5/ijkl/real_hardware/transformer_A100.csv, transformerAR_A100.csv.
-MEASURED = {"prompts of 2048 tokens": (66.75e-3, 0.2), "one token after 2048": (1.111e-3, 0.12)}
+MEASURED = {"prompts of 2048 tokens": (66.75e-3, 0.2), "one token after 2048": (1.111e-3, 0.15)}
 
 
 @pytest.mark.parametrize("phase", MEASURED)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 import hwmodels.catalog as hardware
 from hwmodels.datafile import CATALOG_VARIABLE, DataFileError, use_catalog
+from simulator.calibration_data import load_constants
 from simulator.cli import cli
 from simulator.cluster import system
 
@@ -58,7 +59,11 @@ def test_a_chip_of_the_users_is_priced_like_one_that_ships(folder):
     mine = run("roofline", "--catalog", folder, "--model", "bert-large", "--chip", "h900", "--json")
     theirs = run("roofline", "--model", "bert-large", "--chip", "h100-sxm5", "--json")
     assert mine.exit_code == theirs.exit_code == 0, mine.output
-    assert json.loads(mine.stdout)["total"] == json.loads(theirs.stdout)["total"]
+    mine, theirs = (json.loads(one.stdout)["total"] for one in (mine, theirs))
+    assert mine["flop"] == theirs["flop"]
+    # All but the clock under load, which was fitted for the chip that ships and is as printed for the user's.
+    clock = load_constants().get("clock_scale", "h100-sxm5")
+    assert mine["time_s"] == pytest.approx(theirs["time_s"], rel=abs(clock - 1.0) + 1e-9)
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the command", "after it"])

@@ -575,7 +575,7 @@ def test_the_command_writes_one_line_for_every_row(tmp_path, written):
         (["validate", "colectives"], "Did you mean 'collectives'"),
         (
             ["validate", "convergense"],
-            "legal: runs, kernels, collectives, convergence, overlap. Did you mean 'convergence'?",
+            "legal: runs, kernels, collectives, convergence, overlap, timeline. Did you mean 'convergence'?",
         ),
         (["validate", "collectives", "--calibration", "defalt"], "--calibration"),
         (["validate", "collectives", "--by", "systems"], "--by: goes with"),
